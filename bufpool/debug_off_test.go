@@ -1,0 +1,5 @@
+//go:build !bufdebug
+
+package bufpool_test
+
+const debugBuild = false

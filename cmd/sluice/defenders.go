@@ -1,0 +1,17 @@
+package main
+
+import (
+	"sluice/stages/defend"
+	"sluice/stages/defend/rules"
+	"sluice/storage/config"
+)
+
+// defenders are asked in this order; their findings add up to one verdict. A new one is
+// a folder in stages/defend and one line here.
+func (g *Gateway) defenders(snap *config.Snapshot) ([]defend.Defender, error) {
+	var err error
+	if g.rules, err = rules.New(section[rules.Config](snap, "defend.rules")); err != nil {
+		return nil, err
+	}
+	return []defend.Defender{g.rules}, nil
+}

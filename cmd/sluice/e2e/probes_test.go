@@ -1,0 +1,122 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// probe runs a script of the shared tools or of ./probes against a gateway and returns what it printed.
+func probe(tb testing.TB, g *gateway, script string, wantCode int, deadline time.Duration) string {
+	tb.Helper()
+	r := run(tb, deadline, []string{
+		"OC_MODULES=" + env.clients, "TOOLS=" + env.tools, "TOKEN=" + token,
+		"GATEWAY=" + g.url(), "PROXY=" + g.via(),
+	}, env.node, script)
+	if r.code != wantCode {
+		tb.Errorf("%s: exit %d, want %d\nstdout: %s\nstderr: %s", filepath.Base(script), r.code, wantCode, last(r.stdout, 2000), last(r.stderr, 2000))
+	}
+	return r.stdout
+}
+
+// TestProbes compares, line by line, what the probes print here with what they printed for the real
+// gateway.
+func TestProbes(t *testing.T) {
+	own := func(name string) string { return filepath.Join(env.pkg, "probes", name+".mjs") }
+	shared := func(name string) string { return filepath.Join(env.tools, name+".mjs") }
+	for _, p := range []struct {
+		name, script string
+		code         int
+		rules        []rule
+	}{
+		{name: "system", script: own("system")},
+		{name: "sessions", script: own("sessions")},
+		{name: "turn", script: own("turn")},
+		{name: "devices", script: own("devices")},
+		{name: "openclaw-node", script: own("openclaw-node")},
+		{name: "errors", script: shared("errors"), rules: errorsRules},
+		// pairing.mjs ends with exit 1 on the real gateway, too: it expects a foreign Host header to
+		// make a client remote, which it does not. What it prints until then counts; probes/devices.mjs
+		// covers the rest.
+		{name: "pairing", script: shared("pairing"), code: 1, rules: pairingRules},
+		{name: "gwclient", script: shared("gwclient"), rules: gwclientRules},
+		{name: "chat", script: shared("chat"), rules: chatRules},
+	} {
+		t.Run(p.name, func(t *testing.T) {
+			g := startGateway(t, options{capture: "probe_" + p.name})
+			out := probe(t, g, p.script, p.code, 4*time.Minute)
+			compareGolden(t, p.name, out, p.rules...)
+		})
+	}
+}
+
+const notNative = "not a native method of this issue: refused as unknown"
+
+var errorsRules = []rule{
+	{`^\[(cron|approval|node) missing\].*\n`, "", true, notNative},
+	{`^\[send (no channel|dup)\].*\n`, "", true, "the real gateway carries Telegram, sluice says that it does not"},
+	{`^(\[unknown session hist\] .*"totalMessages":0).*`, "$1", true, "the rest of the row describes the host's agent runtime"},
+	{`(,\{\})+\] none within 500`, "] none within 500", true, "whether an event arrives within the half second"},
+	{`^\[proto (3-3|1-3) backend\].*`, `[proto $1 backend] {"ok":true,"protocol":3}`, false, "wire.md 9: sluice speaks protocol 3 to whoever offers only 3"},
+	{`^\[proto 3-3 probe\].*`, `[proto 3-3 probe] {"ok":true,"protocol":3}`, false, "wire.md 9"},
+}
+
+var pairingRules = []rule{
+	{`^\[list\].*\n`, "", true, "printed cut; probes/devices.mjs compares the rows"},
+	{`"seq":\d+`, `"seq":<n>`, true, "presence events between them are counted, too"},
+}
+
+var gwclientRules = []rule{
+	{`(?s)^status keys \[.*?\]\n`, "", true, "status has fewer parts here; probes/system.mjs compares those that clients read"},
+	{`^events \{.*\n`, "", true, "how many deltas a reply is cut into depends on the clock"},
+	{`(?s)  attachments: .*?\},\n|  allowedSessionVisibilities: .*?\],\n|  hasMultipleSessionSharingIdentities: (true|false)\n`, "", true, "optional policy fields"},
+	{`,\n\}`, "\n}", true, "what the rule above leaves"},
+	{`^  recoveryScope: .*\n`, "", true, "optional hello field"},
+	{`"code":(1002|1008),"reason":"[^"]*"`, `"code":<n>,"reason":<text>`, true, "whether the client or the server closes first is a race in the client"},
+	{`^close (1002|1008) .*`, "close <refused>", true, "the same race"},
+	{`^close 1005.*\n`, "", true, "printed only if the script is still there"},
+	{`^connectError protocol mismatch: .*\npaused .*\nclose <refused>\n`, "", false, "wire.md 9: a client that offers only protocol 3 is served"},
+}
+
+var chatRules = []rule{
+	{`^hello true .*`, "hello true", true, "optional hello fields; probes/system.mjs and gwclient compare the others"},
+	{`^(create \{"ok":true,"key":"[^"]*").*`, "$1", true, "the entry holds host paths; probes/sessions.mjs compares it"},
+	{`^(chat.send|final) \d+`, "$1 <n>", true, "milliseconds"},
+	{`"seq":\d+`, `"seq":<n>`, true, "how many deltas a reply is cut into depends on the clock"},
+	{`^(history|list) .*\n`, "", true, "printed cut; probes/turn.mjs and probes/sessions.mjs compare them"},
+	{`word0[^"]*`, "word0…", true, "how far the reply had come"},
+	{`^(err .*"state":"error").*`, "$1", true, "the text names the provider's failure in sluice's own words"},
+	{`^seqs (1,2,3,4,5,6,7,8,9,10),.*`, "seqs $1", true, "how many events there are depends on the clock"},
+	{`^\{"connect.challenge":1.*\n|^pings .*\n`, "", true, "counts"},
+}
+
+// TestLimits runs the probe of limits: sockets before hello, delays and lockouts of failed
+// authentication, sizes, budgets. It names fixed ports, so a copy with free ones runs.
+func TestLimits(t *testing.T) {
+	g := startGateway(t, options{capture: "probe_limits", trustedProxies: []string{"127.0.0.1"}})
+	dir := t.TempDir()
+	for _, name := range []string{"limits.mjs", "lib.mjs"} {
+		b, err := os.ReadFile(filepath.Join(env.tools, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := strings.NewReplacer("127.0.0.1:18812", "127.0.0.1:"+strconv.Itoa(g.proxyPort), "127.0.0.1:18811", "127.0.0.1:"+strconv.Itoa(g.port)).Replace(string(b))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := probe(t, g, filepath.Join(dir, "limits.mjs"), 0, 3*time.Minute)
+	compareGolden(t, "limits", out,
+		rule{`\d+(\.\d+)?ms`, "<n>ms", true, "clock"},
+		rule{`\[\d+,"AUTH_TOKEN_MISMATCH"`, `[<ms>,"AUTH_TOKEN_MISMATCH"`, true, "the delays are checked below"},
+		rule{`AUTH_RATE_LIMITED:\d+`, "AUTH_RATE_LIMITED:<ms>", true, "clock"},
+		rule{`"retryAfterMs":\d+`, `"retryAfterMs":<ms>`, true, "clock"},
+		rule{`retry after \d+s`, "retry after <n>s", true, "clock"},
+		rule{`^(\[just under 25MiB\] \{"type":"res","id":"ok","ok":true,"payload":\{"ok":true).*`, "$1", true, "the rest is the health summary"},
+	)
+}

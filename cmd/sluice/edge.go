@@ -1,0 +1,75 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+
+	"sluice/frames"
+	"sluice/frames/rest"
+	"sluice/frames/ws"
+	"sluice/stages/dispatch/methods/connect"
+	"sluice/stages/dispatch/methods/devices"
+	"sluice/storage/config"
+)
+
+func (g *Gateway) buildConnect(snap *config.Snapshot) (err error) {
+	g.connect, err = connect.New(connect.Deps{
+		Config: section[connect.Config](snap, "gateway.handshake"), Auth: g.auth(snap), Store: g.store, Log: g.log,
+		Server: connect.Server{Version: Version, BootID: g.bootID, ConfigPath: g.loc.config, StateDir: g.loc.state, Started: g.started},
+		Ready:  g.ready.Load, Resume: g.resume, Connected: g.connected,
+		CloseWhere:  func(match func(*frames.Peer) bool, c frames.Close) { g.edge.CloseWhere(match, c) },
+		Broadcaster: g.edge, Methods: func() []string { return g.stages.dispatch.Advertised() }, Events: events, Capabilities: capabilities,
+		Presence: g.presence.JSON, Health: g.health.JSON, Versions: &g.versions, ConfigHash: g.configHash,
+		SessionDefaults: func() connect.SessionDefaults {
+			return connect.SessionDefaults{DefaultAgentID: frames.DefaultAgent, MainKey: "main", MainSessionKey: "agent:main:main",
+				Scope: "per-sender", ModelConfigured: g.runs.Ready() == nil}
+		}})
+	return err
+}
+
+func (g *Gateway) buildDevices(snap *config.Snapshot) (err error) {
+	g.devices, err = devices.New(devices.Deps{Store: g.store, Log: g.log, Broadcaster: g.edge})
+	return err
+}
+
+// buildHTTP makes the one HTTP server: WebSocket, probes, metrics, hooks, Control UI.
+func (g *Gateway) buildHTTP(snap *config.Snapshot) (err error) {
+	cfg := section[rest.Config](snap, "gateway.http")
+	g.rest, err = rest.New(rest.Deps{Config: cfg, WS: g.edge, Ready: g.readiness, Startup: g.startup,
+		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Hooks: g.hooks, Log: g.log})
+	if err != nil {
+		return err
+	}
+	g.http = rest.NewServer(cfg, g.rest, g.log)
+	return nil
+}
+
+// readiness is what /readyz says: ready means that requests are answered and writes
+// reach the disk.
+func (g *Gateway) readiness() rest.Readiness {
+	r := rest.Readiness{Ready: g.ready.Load(), Failing: []string{}, UptimeMs: g.loop.Uptime().Milliseconds(), EventLoop: g.loop.Snapshot()}
+	if !r.Ready {
+		r.Failing = append(r.Failing, "startup")
+	}
+	if g.pipe.Draining() {
+		r.Ready, r.Failing = false, append(r.Failing, "draining")
+	}
+	if h := g.store.Health(); h.Degraded != "" {
+		r.Ready, r.Failing = false, append(r.Failing, "storage")
+	}
+	return r
+}
+
+func (g *Gateway) startup() rest.Startup {
+	return rest.Startup{Started: g.ready.Load(), Version: Version, UptimeMs: g.loop.Uptime().Milliseconds()}
+}
+
+// authorizeHTTP checks a Bearer secret on the HTTP side, with the limiter of connect.
+func (g *Gateway) authorizeHTTP(r *http.Request, in ws.Ingress) rest.Verdict {
+	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return rest.Verdict{}
+	}
+	good, retryAfterMs := g.connect.CheckSecret(secret, in.RemoteIP)
+	return rest.Verdict{OK: good, RetryAfterMs: retryAfterMs}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sluice/frames"
+	"sluice/frames/ws"
+	"sluice/pipeline/telemetry"
+	"sluice/stages/defend"
+	"sluice/stages/defend/rules"
+	"sluice/stages/dispatch/agent"
+	"sluice/stages/dispatch/methods/settings"
+	"sluice/storage/config"
+)
+
+// defendConfig is the section with what depends on the state folder filled in.
+func (g *Gateway) defendConfig(snap *config.Snapshot) defend.Config {
+	c := section[defend.Config](snap, "defend")
+	if c.Quarantine.Dir == "" {
+		c.Quarantine.Dir = filepath.Join(g.loc.state, "quarantine")
+	}
+	return c
+}
+
+// reload puts a changed configuration into force where that can be done while running.
+// A part that refuses its new section keeps the old one; the log and health say so.
+func (g *Gateway) reload(_, snap *config.Snapshot) {
+	parts := []struct {
+		name  string
+		apply func() error
+	}{
+		{"gateway.auth", func() error { return g.connect.SetAuth(g.auth(snap)) }},
+		{"gateway.ws", func() error { return g.edge.SetConfig(section[ws.Config](snap, "gateway.ws")) }},
+		{"defend", func() error { return g.stages.defend.Reload(g.defendConfig(snap)) }},
+		{"defend.rules", func() error { return g.rules.Reload(section[rules.Config](snap, "defend.rules")) }},
+		{"agent", func() error { return g.runs.Reload(section[agent.Config](snap, "agent")) }},
+		{"telemetry", func() error { return g.tel.Reload(section[telemetry.Config](snap, "telemetry")) }},
+	}
+	if secret := g.auth(snap).Secret; secret != "" {
+		g.tel.Logs.Redactor.Add(secret)
+	}
+	for _, p := range parts {
+		if err := p.apply(); err != nil {
+			g.log.Error("a section of the new configuration was not taken over; the old one stays", "section", p.name, "err", err)
+			g.stability.Add("config.refused", fmt.Sprintf("%s: %v", p.name, err))
+		}
+	}
+	g.stability.Add("config.reloaded", snap.Hash)
+	go g.health.Refresh(context.Background())
+}
+
+// settingsDeps are what the config.* methods need.
+func (g *Gateway) settingsDeps() settings.Deps {
+	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge}
+}
+
+// configHash is what hello shows as appliedConfigHash.
+func (g *Gateway) configHash() string { return g.conf.Current().Hash }
+
+// events are the events that this gateway sends: hello's features.events.
+var events = strings.Fields(`connect.challenge agent chat session.message sessions.changed presence tick shutdown health
+	device.pair.requested device.pair.resolved config.changed chat.metadata.changed security.decision`)
+
+// capabilities are hello's features.capabilities: only what is served (law 12).
+var capabilities = []string{"published-model-catalog"}
+
+// connected is told of each accepted connection, after hello.
+func (g *Gateway) connected(p *frames.Peer) {
+	g.presence.Connected(p)
+	g.log.Debug("connected", "conn", p.ConnID, "client", p.Client.ID, "mode", p.Client.Mode, "role", p.Role.String(), "auth", p.AuthMethod)
+}
+
+// shutdownTimeout bounds a stop from outside of the configuration.
+const shutdownTimeout = 11 * time.Minute

@@ -1,0 +1,474 @@
+package rest_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/bufpool"
+	"sluice/frames/rest"
+	"sluice/frames/ws"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+type closer struct{}
+
+func (closer) Frame(_ *ws.Conn, l *bufpool.Lease) { l.Release() }
+func (closer) Closed(*ws.Conn)                    {}
+
+// mustEdge builds an edge whose secret is "secret"; change adjusts its parts.
+func mustEdge(t *testing.T, change func(*rest.Deps)) *rest.Handler {
+	t.Helper()
+	w, err := ws.New(ws.Default(), closer{}, ws.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = w.Shutdown(ctx, "gateway stopping")
+	})
+	d := rest.Deps{
+		Config:  rest.Default(),
+		WS:      w,
+		Ready:   func() rest.Readiness { return rest.Readiness{Ready: true, UptimeMs: 1707919} },
+		Startup: func() rest.Startup { return rest.Startup{Started: true, Version: "1.0.0", UptimeMs: 1707966} },
+		Authorize: func(r *http.Request, _ ws.Ingress) rest.Verdict {
+			switch rest.BearerToken(r) {
+			case "secret":
+				return rest.Verdict{OK: true}
+			case "locked":
+				return rest.Verdict{RetryAfterMs: 1500}
+			}
+			return rest.Verdict{}
+		},
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metric 1\n") }),
+	}
+	if change != nil {
+		change(&d)
+	}
+	h, err := rest.New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	return h
+}
+
+// ask makes one request from addr; headers are "Name: value".
+func ask(h http.Handler, method, target, addr, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.RemoteAddr = addr
+	for _, line := range headers {
+		k, v, _ := strings.Cut(line, ": ")
+		r.Header.Set(k, v)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+const (
+	local  = "127.0.0.1:9"
+	remote = "192.0.2.7:9"
+)
+
+func TestProbes(t *testing.T) {
+	h := mustEdge(t, nil)
+	bearer := "Authorization: Bearer secret"
+	for _, tc := range []struct {
+		method, path, addr, header string
+		status                     int
+		body                       string
+	}{
+		{"GET", "/health", remote, "", 200, `{"ok":true,"status":"live"}`},
+		{"GET", "/healthz", local, "", 200, `{"ok":true,"status":"live"}`},
+		{"POST", "/healthz", local, "", 405, `Method Not Allowed`},
+		{"DELETE", "/readyz", local, "", 405, `Method Not Allowed`},
+		{"GET", "/ready", local, "", 200, `{"ready":true,"failing":[],"uptimeMs":1707919}`},
+		{"GET", "/readyz", remote, "", 200, `{"ready":true}`},
+		{"GET", "/readyz", remote, bearer, 200, `{"ready":true,"failing":[],"uptimeMs":1707919}`},
+		{"GET", "/readyz", remote, "Authorization: Bearer wrong", 200, `{"ready":true}`},
+		{"GET", "/readyz", local, "X-Forwarded-For: 1.2.3.4", 200, `{"ready":true}`},
+		{"GET", "/startup", local, "", 200, `{"ok":true,"status":"started","version":"1.0.0","uptimeMs":1707966}`},
+		{"GET", "/startupz", remote, "", 200, `{"ok":true,"status":"started"}`},
+		{"GET", "/healthz/deep", local, "", 404, `Not Found`},
+		{"GET", "/v1/models", local, bearer, 404, `Not Found`},
+		{"GET", "/nothing", local, "", 404, `Not Found`},
+	} {
+		w := ask(h, tc.method, tc.path, tc.addr, "", tc.header)
+		if w.Code != tc.status || w.Body.String() != tc.body {
+			t.Errorf("%s %s from %s %q: %d %s, want %d %s", tc.method, tc.path, tc.addr, tc.header, w.Code, w.Body, tc.status, tc.body)
+		}
+		if w.Code == 200 && (w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("X-Content-Type-Options") != "nosniff" ||
+			w.Header().Get("Content-Type") != "application/json; charset=utf-8") {
+			t.Errorf("%s: headers %v", tc.path, w.Header())
+		}
+	}
+	bad := mustEdge(t, func(d *rest.Deps) {
+		d.Ready = func() rest.Readiness { return rest.Readiness{Failing: []string{"storage"}, UptimeMs: 5} }
+		d.Startup = func() rest.Startup { return rest.Startup{PendingReason: "storage", Version: "1.0.0"} }
+	})
+	if w := ask(bad, "GET", "/readyz", local, ""); w.Code != 503 || w.Body.String() != `{"ready":false,"failing":["storage"],"uptimeMs":5}` {
+		t.Errorf("not ready: %d %s", w.Code, w.Body)
+	}
+	if w := ask(bad, "GET", "/startupz", local, ""); w.Code != 503 || w.Body.String() != `{"ok":false,"status":"starting","version":"1.0.0","uptimeMs":0,"pendingReason":"storage"}` {
+		t.Errorf("not started: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	h := mustEdge(t, nil)
+	for _, tc := range []struct {
+		path, addr, header string
+		status             int
+		body               string
+	}{
+		{"/metrics", remote, "", 200, "metric 1\n"},
+		{"/metrics?token=secret", local, "", 400, "The token must be provided via Authorization: Bearer <token> (query parameters are not allowed)."},
+		{"/api/diagnostics/prometheus", local, "", 401, `{"error":{"message":"Unauthorized","type":"unauthorized"}}`},
+		{"/api/diagnostics/prometheus?token=secret", local, "", 400, "The token must be provided via Authorization: Bearer <token> (query parameters are not allowed)."},
+		{"/api/diagnostics/prometheus", remote, "Authorization: Bearer wrong", 401, `{"error":{"message":"Unauthorized","type":"unauthorized"}}`},
+		{"/api/diagnostics/prometheus", remote, "Authorization: Bearer locked", 429, `{"error":{"message":"Too many failed authentication attempts. Please try again later.","type":"rate_limited"}}`},
+		{"/api/diagnostics/prometheus", remote, "Authorization: bearer secret", 200, "metric 1\n"},
+	} {
+		if w := ask(h, "GET", tc.path, tc.addr, "", tc.header); w.Code != tc.status || w.Body.String() != tc.body {
+			t.Errorf("%s %q: %d %s, want %d %s", tc.path, tc.header, w.Code, w.Body, tc.status, tc.body)
+		}
+	}
+	if w := ask(h, "GET", "/api/diagnostics/prometheus", remote, "", "X-Forwarded-For: 1.2.3.4"); w.Code != 403 || !strings.Contains(w.Body.String(), "proxy_attribution_required") {
+		t.Errorf("forwarded: %d %s", w.Code, w.Body)
+	}
+	closed := mustEdge(t, func(d *rest.Deps) { d.Config.MetricsAuth = true })
+	if w := ask(closed, "GET", "/metrics", local, ""); w.Code != 401 {
+		t.Errorf("metricsAuth: %d", w.Code)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	h := mustEdge(t, func(d *rest.Deps) {
+		d.Config.MaxHookBodyBytes = 1024
+		d.Hooks = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/hooks/panic" {
+				panic("secret detail")
+			}
+			if body, ok := rest.HookBody(w, r); ok {
+				_, _ = fmt.Fprintf(w, "%s %s %s", r.URL.Path, rest.HookToken(r), body)
+			}
+		})
+	})
+	for _, tc := range []struct {
+		method, target, body, header string
+		status                       int
+		want                         string
+	}{
+		{"POST", "/hooks/wake", "{}", "Authorization: Bearer t1", 200, "/hooks/wake t1 {}"},
+		{"POST", "/hooks/agent", "{}", "X-OpenClaw-Token: t2", 200, "/hooks/agent t2 {}"},
+		{"GET", "/hooks/wake", "", "", 405, "Method Not Allowed"},
+		{"POST", "/hooks/wake?token=t", "{}", "", 400, "Hook token must be provided via Authorization: Bearer <token> or X-OpenClaw-Token header (query parameters are not allowed)."},
+		{"POST", "/hooks/wake", strings.Repeat("x", 1025), "", 413, `{"ok":false,"error":"payload too large"}`},
+		{"POST", "/hooks/panic", "", "", 500, "Internal Server Error"},
+		{"POST", "/hooksy", "{}", "", 404, "Not Found"},
+	} {
+		if w := ask(h, tc.method, tc.target, remote, tc.body, tc.header); w.Code != tc.status || w.Body.String() != tc.want {
+			t.Errorf("%s %s: %d %s, want %d %s", tc.method, tc.target, w.Code, w.Body, tc.status, tc.want)
+		}
+	}
+	if w := ask(mustEdge(t, nil), "POST", "/hooks/wake", local, "{}"); w.Code != 404 {
+		t.Errorf("without hooks: %d", w.Code)
+	}
+}
+
+// fakeUI makes a package folder with a secret beside it and links that lead out.
+func fakeUI(t *testing.T) string {
+	t.Helper()
+	top := t.TempDir()
+	dir := filepath.Join(top, "ui")
+	for name, content := range map[string]string{
+		"secret.txt":          "secret",
+		"ui/index.html":       `<html><head><script>let a=1</script><script data-src="x">let b=2</script><script type="module" src="./assets/i.js"></script><link href="./favicon.svg"></head></html>`,
+		"ui/favicon.svg":      "<svg/>",
+		"ui/sw.js":            "sw",
+		"ui/assets/i.js":      "console.log(1)",
+		"ui/assets/i.js.br":   "brotli bytes",
+		"ui/assets/i.js.gz":   "gzip bytes",
+		"ui/assets/font.bin":  "bin",
+		"ui/themes/claw.css":  "css",
+		"ui/.hidden/file.txt": "hidden",
+	} {
+		p := filepath.Join(top, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(top, "secret.txt"), filepath.Join(dir, "out.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("..", filepath.Join(dir, "up")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestControlUI(t *testing.T) {
+	dir := fakeUI(t)
+	h := mustEdge(t, func(d *rest.Deps) { d.Config.ControlUI = dir })
+	const index = `<html><head><script>let a=1</script><script data-src="x">let b=2</script><script type="module" src="/assets/i.js"></script><link href="/favicon.svg"></head></html>`
+	html := "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+	for _, tc := range []struct {
+		method, path, header string
+		status               int
+		body, contentType    string
+	}{
+		{"GET", "/", html, 200, index, "text/html; charset=utf-8"},
+		{"HEAD", "/", html, 200, "", "text/html; charset=utf-8"},
+		{"GET", "/index.html", "", 200, index, "text/html; charset=utf-8"},
+		{"GET", "/chat/agent:main:main", html, 200, index, "text/html; charset=utf-8"},
+		{"GET", "/chat/agent:main:telegram:1.5", html, 200, index, "text/html; charset=utf-8"},
+		{"GET", "/?token=x", html, 200, index, "text/html; charset=utf-8"},
+		{"GET", "/themes/", html, 200, index, "text/html; charset=utf-8"},
+		{"GET", "/themes", html, 200, index, "text/html; charset=utf-8"},
+		{"GET", "/sessions", "Accept: application/json", 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/favicon.svg", "", 200, "<svg/>", "image/svg+xml"},
+		{"GET", "/assets/i.js", "", 200, "console.log(1)", "application/javascript; charset=utf-8"},
+		{"GET", "/chat/assets/i.js", "", 200, "console.log(1)", "application/javascript; charset=utf-8"},
+		{"GET", "/assets/i.js", "Accept-Encoding: gzip, br;q=0", 200, "gzip bytes", "application/javascript; charset=utf-8"},
+		{"GET", "/assets/i.js", "Accept-Encoding: gzip, br", 200, "brotli bytes", "application/javascript; charset=utf-8"},
+		{"GET", "/assets/i.js.br", "", 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/assets/font.bin", "", 200, "bin", "application/octet-stream"},
+		{"GET", "/assets/nope.js", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"HEAD", "/assets/nope.js", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/nope.json", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"POST", "/", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"POST", "/nope", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/control-ui-config.json", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/__openclaw__/control-ui-config.json", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/api/x", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/v1/models", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/../secret.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/%2e%2e/secret.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/..%2fsecret.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/assets/..%2f..%2f..%2fsecret.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/..%5csecret.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/secret.txt%00.js", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/out.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "/up/secret.txt", html, 404, "Not Found", "text/plain; charset=utf-8"},
+		{"GET", "//etc/passwd", html, 404, "Not Found", "text/plain; charset=utf-8"},
+	} {
+		w := ask(h, tc.method, tc.path, remote, "", tc.header)
+		body := w.Body.String()
+		if tc.method == "HEAD" { // a recorder keeps what net/http leaves out
+			tc.body = body
+		}
+		if w.Code != tc.status || body != tc.body || w.Header().Get("Content-Type") != tc.contentType {
+			t.Errorf("%s %s %q: %d %s %s, want %d %s %s", tc.method, tc.path, tc.header, w.Code, w.Header().Get("Content-Type"), body, tc.status, tc.contentType, tc.body)
+		}
+	}
+	w := ask(h, "GET", "/", remote, "", html)
+	csp := w.Header().Get("Content-Security-Policy")
+	const want = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; frame-src 'self' http: https:; script-src 'self' 'sha256-"
+	if !strings.HasPrefix(csp, want) {
+		t.Errorf("policy %q, want %q…", csp, want)
+	}
+	if n := strings.Count(csp, "'sha256-"); n != 2 {
+		t.Errorf("%d script hashes in %q, want 2", n, csp)
+	}
+	if w.Header().Get("X-Frame-Options") != "DENY" || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", w.Header())
+	}
+	if got := ask(h, "GET", "/assets/i.js", remote, "").Header().Get("Cache-Control"); !strings.Contains(got, "immutable") {
+		t.Errorf("assets: Cache-Control %q", got)
+	}
+	// A changed index is served anew, without a restart.
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("<html>new</html>"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(h, "GET", "/", remote, "").Body.String(); got != "<html>new</html>" {
+		t.Errorf("after a change: %s", got)
+	}
+}
+
+// TestInlineHash is the policy of the real package's page, as the real gateway computed
+// it (captures/http.jsonl).
+func TestInlineHash(t *testing.T) {
+	const dir = "/opt/oc/node_modules/openclaw/dist/control-ui"
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip("openclaw is not installed at ", dir)
+	}
+	h := mustEdge(t, func(d *rest.Deps) { d.Config.ControlUI = dir })
+	csp := ask(h, "GET", "/", local, "").Header().Get("Content-Security-Policy")
+	const want = "script-src 'self' 'sha256-g30CWRMlZumMHvjOkMce6NnzY9k1/zZU+9vzyMq8ETQ=' 'sha256-L6xeA4XnuquPxjSq0zkDDAXzWgCngcLdAr9Hgdf/GYU=';"
+	if !strings.Contains(csp, want) {
+		t.Errorf("policy %s, want %s", csp, want)
+	}
+}
+
+func TestBadFolder(t *testing.T) {
+	for _, dir := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir()} {
+		w, _ := ws.New(ws.Default(), closer{}, ws.Options{})
+		d := rest.Deps{Config: rest.Default(), WS: w, Ready: func() rest.Readiness { return rest.Readiness{} },
+			Startup: func() rest.Startup { return rest.Startup{} }, Authorize: func(*http.Request, ws.Ingress) rest.Verdict { return rest.Verdict{} }}
+		d.Config.ControlUI = dir
+		if _, err := rest.New(d); err == nil || !strings.Contains(err.Error(), "dist/control-ui") {
+			t.Errorf("%s: %v", dir, err)
+		}
+		_ = w.Shutdown(t.Context(), "")
+	}
+}
+
+func TestNoUI(t *testing.T) {
+	w := ask(mustEdge(t, nil), "GET", "/", local, "")
+	if w.Code != 404 || !strings.Contains(w.Body.String(), "--control-ui") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestConfigValidate(t *testing.T) {
+	if err := rest.Default().Validate(); err != nil {
+		t.Error(err)
+	}
+	for field, spoil := range map[string]func(*rest.Config){
+		"maxHeaderBytes":     func(c *rest.Config) { c.MaxHeaderBytes = 0 },
+		"hooksPath":          func(c *rest.Config) { c.HooksPath = "/" },
+		"maxHttpConnections": func(c *rest.Config) { c.MaxConnections = 0 },
+	} {
+		c := rest.Default()
+		spoil(&c)
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), field+":") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+// mustListen serves h on a loopback port through rest.Server until the test ends.
+func mustListen(t *testing.T, cfg rest.Config, h http.Handler) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := rest.NewServer(cfg, h, nil)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+func dialRaw(t *testing.T, addr, request string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	return c, bufio.NewReader(c)
+}
+
+const upgrade = "GET /x?token=ignored HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+// TestServer: upgrades go to the WebSocket edge and free their place; a slow header
+// ends by its timeout; a webhook's slow body by 408; connections past the bound wait.
+func TestServer(t *testing.T) {
+	cfg := rest.Default()
+	cfg.MaxConnections = 2
+	cfg.ReadHeaderTimeoutMs = 300
+	cfg.HookBodyTimeoutMs = 100
+	h := mustEdge(t, func(d *rest.Deps) {
+		d.Config = cfg
+		d.Hooks = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rest.HookBody(w, r) })
+	})
+	addr := mustListen(t, cfg, h)
+	for range 5 { // more than two: an upgraded connection holds no place
+		_, br := dialRaw(t, addr, upgrade)
+		if line, err := br.ReadString('\n'); err != nil || !strings.Contains(line, "101") {
+			t.Fatalf("%q %v", line, err)
+		}
+	}
+	_, slow := dialRaw(t, addr, "POST /hooks/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+	if line, err := slow.ReadString('\n'); err != nil || !strings.Contains(line, "408") {
+		t.Errorf("slow body: %q %v", line, err)
+	}
+	dialRaw(t, addr, "GET / HTTP/1.1\r\n") // never ends its header, and holds a place
+	dialRaw(t, addr, "GET / HTTP/1.1\r\n")
+	_, third := dialRaw(t, addr, "GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	if line, err := third.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Errorf("behind slow headers: %q %v", line, err)
+	}
+	_, big := dialRaw(t, addr, "GET / HTTP/1.1\r\nHost: h\r\nX: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
+	if line, err := big.ReadString('\n'); err != nil || !strings.Contains(line, "431") {
+		t.Errorf("large header: %q %v", line, err)
+	}
+}
+
+// FuzzPath: no path leads out of the folder.
+func FuzzPath(f *testing.F) {
+	for _, p := range []string{"/", "/../secret.txt", "/assets/../../secret.txt", "/a//b", "/up/secret.txt", "/out.txt", "/\x00", "/.hidden/file.txt"} {
+		f.Add(p)
+	}
+	top := f.TempDir()
+	dir := filepath.Join(top, "ui")
+	if err := os.MkdirAll(filepath.Join(dir, "assets"), 0o755); err != nil {
+		f.Fatal(err)
+	}
+	for name, content := range map[string]string{"secret.txt": "TOP-SECRET", "ui/index.html": "index"} {
+		if err := os.WriteFile(filepath.Join(top, name), []byte(content), 0o644); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := os.Symlink("..", filepath.Join(dir, "up")); err != nil {
+		f.Fatal(err)
+	}
+	w, err := ws.New(ws.Default(), closer{}, ws.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = w.Shutdown(context.Background(), "") })
+	d := rest.Deps{Config: rest.Default(), WS: w, Ready: func() rest.Readiness { return rest.Readiness{} },
+		Startup: func() rest.Startup { return rest.Startup{} }, Authorize: func(*http.Request, ws.Ingress) rest.Verdict { return rest.Verdict{} }}
+	d.Config.ControlUI = dir
+	h, err := rest.New(d)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = h.Close() })
+	f.Fuzz(func(t *testing.T, p string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.URL.Path = p
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if strings.Contains(w.Body.String(), "TOP-SECRET") {
+			t.Fatalf("%q leads out of the folder", p)
+		}
+	})
+}

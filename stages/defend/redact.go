@@ -1,0 +1,144 @@
+package defend
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"unicode/utf8"
+
+	"sluice/pipeline"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// redacted stands where a secret was.
+const redacted = "[REDACTED_SECRET]"
+
+// secretShapes are texts that are secrets by their look; the first runtime's three
+// (first-runtime.md 6.7) and what else is common in prompts.
+var secretShapes = []*regexp.Regexp{
+	regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`),
+	regexp.MustCompile(`(?i)\bsk-[a-z0-9_-]{16,}`),
+	regexp.MustCompile(`(?i)\b(?:gh[pousr]_[a-z0-9]{16,}|github_pat_[a-z0-9_]{20,})`),
+	regexp.MustCompile(`(?i)\bxox[abeoprs]-[a-z0-9-]{10,}`),
+	regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`),
+	regexp.MustCompile(`\bAIza[A-Za-z0-9_-]{30,}`),
+	regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`),
+	regexp.MustCompile(`\b\d{6,12}:[A-Za-z0-9_-]{30,}`),
+	regexp.MustCompile(`(?i)\b(?:bearer|basic)\s+[a-z0-9._~+/=-]{8,}`),
+	regexp.MustCompile(`(?i)://[^\s/:@]+:[^\s/@]+@`),
+}
+
+// secretAssignment keeps the name and hides the value of password=…, api_key: … .
+var secretAssignment = regexp.MustCompile(
+	`(?i)((?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|pwd|credential|private[_-]?key)[a-z0-9_-]*["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s"',;&]{4,})`)
+
+// secretName are members whose value is a secret whatever it looks like.
+var secretName = regexp.MustCompile(`(?i)(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|credential|private[_-]?key|authorization)$`)
+
+// redactText hides what looks like a secret.
+func redactText(text string) string {
+	for _, re := range secretShapes {
+		text = re.ReplaceAllLiteralString(text, redacted)
+	}
+	return secretAssignment.ReplaceAllString(text, "${1}"+redacted)
+}
+
+// evidenceBody is what a quarantine file holds (first-runtime.md 6.8).
+type evidenceBody struct {
+	Request  evidenceRequest `json:"request"`
+	Decision Recorded        `json:"decision"`
+}
+
+type evidenceRequest struct {
+	ID        string         `json:"id"`
+	Source    string         `json:"source"`
+	SessionID string         `json:"session_id,omitzero"`
+	Prompt    string         `json:"prompt,omitzero"`
+	Command   string         `json:"command,omitzero"`
+	ToolName  string         `json:"tool_name,omitzero"`
+	Channel   string         `json:"channel,omitzero"`
+	URL       string         `json:"url,omitzero"`
+	FilePath  string         `json:"file_path,omitzero"`
+	Raw       jsontext.Value `json:"raw,omitzero"`
+}
+
+// cutRaw stands for params that are larger than a file may be.
+type cutRaw struct {
+	CutBytes int    `json:"cutBytes"`
+	SHA256   string `json:"sha256"`
+}
+
+// encodeEvidence encodes the file of a blocked action, without secrets, in about limit
+// bytes: the request is kept whole or its texts are, cut.
+func encodeEvidence(a *Action, d *pipeline.Decision, limit int) ([]byte, error) {
+	text := func(list [][]byte) string { return redactText(cut(joined(list), limit/8)) }
+	body := evidenceBody{Decision: recorded(d), Request: evidenceRequest{
+		ID: cut(a.RequestID(), 512), Source: a.Source, SessionID: a.SessionKey,
+		Prompt: text(a.Prompts), Command: text(a.Commands), ToolName: text(a.Tools),
+		Channel: text(a.Channels), URL: text(a.URLs), FilePath: text(a.Files),
+	}}
+	if len(a.Raw) > 0 {
+		raw, err := evidenceRaw(a.Raw, limit)
+		if err != nil {
+			return nil, err
+		}
+		body.Request.Raw = raw
+	}
+	return json.Marshal(body, json.Deterministic(true), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true), jsontext.WithIndent("  "))
+}
+
+func evidenceRaw(params []byte, limit int) (jsontext.Value, error) {
+	if len(params) > limit/2 {
+		sum := sha256.Sum256(params)
+		return json.Marshal(cutRaw{CutBytes: len(params), SHA256: hex.EncodeToString(sum[:])})
+	}
+	return redactJSON(params)
+}
+
+// redactJSON copies a JSON value with the secrets in its strings hidden.
+func redactJSON(value []byte) (jsontext.Value, error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(value), walkOptions...)
+	var out bytes.Buffer
+	enc := jsontext.NewEncoder(&out, walkOptions...)
+	secret := false // the value that follows belongs to a secret's name
+	for {
+		tok, err := dec.ReadToken()
+		if err != nil {
+			if out.Len() == 0 || dec.StackDepth() > 0 {
+				return nil, err
+			}
+			return jsontext.Value(bytes.TrimSpace(out.Bytes())), nil
+		}
+		kind, n := dec.StackIndex(dec.StackDepth())
+		name := kind == '{' && n%2 == 1 && tok.Kind() == '"'
+		switch {
+		case tok.Kind() == '"' && name:
+			text := tok.String()
+			secret = secretName.MatchString(text)
+			tok = jsontext.String(redactText(text))
+		case tok.Kind() == '"' && secret:
+			tok, secret = jsontext.String(redacted), false
+		case tok.Kind() == '"':
+			tok = jsontext.String(redactText(tok.String()))
+		default:
+			secret = false
+		}
+		if err := enc.WriteToken(tok); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// cut shortens s to about n bytes on a character's boundary and says so.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "… [cut]"
+}

@@ -1,0 +1,256 @@
+package rules
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+
+	"sluice/pipeline"
+)
+
+// pattern is one regular expression with a word that every match contains: a text
+// without the word cannot match and is passed over in nanoseconds instead of the tens of
+// nanoseconds a byte that a regular expression costs.
+type pattern struct {
+	re     *regexp.Regexp
+	word   []byte // folded; nil = none known
+	bit    uint   // place in seen.patterns
+	reason string
+}
+
+// maxPatterns bounds the distinct patterns of one kind of text: bits of seen.patterns.
+const maxPatterns = 64
+
+// maxPatternBytes bounds one pattern.
+const maxPatternBytes = 1024
+
+// match records which of the patterns match text. Between patterns it looks at ctx: a
+// pattern over a text of megabytes takes long.
+func (w *seen) match(ctx context.Context, patterns []*pattern, text, folded []byte) error {
+	for _, p := range patterns {
+		if w.has(p) || p.word != nil && !bytes.Contains(folded, p.word) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if p.re.Match(text) {
+			w.patterns |= 1 << p.bit
+		}
+	}
+	return nil
+}
+
+func (w *seen) has(p *pattern) bool { return w.patterns>>p.bit&1 != 0 }
+
+// set is a compiled Config.
+type set struct {
+	promptPatterns  []*pattern // distinct, of injection and safety
+	commandPatterns []*pattern // distinct, of blocked and safety
+	injection       []*pattern
+	safetyReview    []*pattern
+	safetyBlock     []*pattern
+	blocked         []*pattern
+	prefixes        [][]byte
+	toolPolicies    map[string]policy
+	toolBonus       map[string]bonus
+	channelBonus    map[string]bonus
+	leakAction      pipeline.Action
+}
+
+// The safety layer's own patterns, which are not configurable (first-runtime.md 6.2).
+var (
+	safetyReview = []string{
+		`ignore\s+all\s+previous\s+instructions`, `reveal\s+the\s+system\s+prompt`,
+		`override\s+developer\s+instructions`, `disable\s+safety`,
+	}
+	safetyBlock = []string{
+		`(?-i:-----BEGIN [A-Z ]*PRIVATE KEY-----)`, `aws_secret_access_key\s*[:=]`,
+	}
+)
+
+// compile checks and compiles a configuration.
+func compile(cfg Config) (*set, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &set{toolBonus: bonuses("the tool is ", cfg.ToolRiskBonus), channelBonus: bonuses("the channel is ", cfg.ChannelRiskBonus),
+		toolPolicies: map[string]policy{}, leakAction: actions[cfg.LeakAction]}
+	for tool, action := range cfg.ToolPolicies {
+		s.toolPolicies[name(tool)] = policy{actions[action], "toolPolicies asks for " + action + " of the tool " + name(tool)}
+	}
+	for _, p := range cfg.AllowedCommandPrefixes {
+		s.prefixes = append(s.prefixes, []byte(p))
+	}
+	base := newCompiler(nil)
+	var err error
+	if s.safetyReview, err = base.all("the safety layer", safetyReview); err != nil {
+		return nil, err
+	}
+	if s.safetyBlock, err = base.all("the safety layer", safetyBlock); err != nil {
+		return nil, err
+	}
+	prompts, commands := newCompiler(base), newCompiler(base)
+	if s.injection, err = prompts.all("defend.rules.promptInjectionPatterns", cfg.PromptInjectionPatterns); err != nil {
+		return nil, err
+	}
+	if s.blocked, err = commands.all("defend.rules.blockedCommandPatterns", cfg.BlockedCommandPatterns); err != nil {
+		return nil, err
+	}
+	s.promptPatterns, s.commandPatterns = prompts.list, commands.list
+	return s, nil
+}
+
+// compiler compiles each source once and gives it a bit.
+type compiler struct {
+	base  map[string]*pattern // shared by two compilers, with the lowest bits
+	known map[string]*pattern
+	list  []*pattern
+}
+
+func newCompiler(base *compiler) *compiler {
+	c := &compiler{known: map[string]*pattern{}}
+	if base != nil {
+		c.base, c.list = base.known, append(c.list, base.list...)
+	}
+	return c
+}
+
+func (c *compiler) all(key string, sources []string) ([]*pattern, error) {
+	var out []*pattern
+	for i, src := range sources {
+		if _, twice := c.known[src]; twice {
+			return nil, fmt.Errorf("%s[%d]: %q is listed twice", key, i, src)
+		}
+		p, ok := c.base[src]
+		if !ok {
+			var err error
+			if p, err = newPattern(key, i, src); err != nil {
+				return nil, err
+			}
+			p.bit = uint(len(c.list))
+			if p.bit >= maxPatterns {
+				return nil, fmt.Errorf("%s: at most %d patterns, with the safety layer's", key, maxPatterns)
+			}
+			c.list = append(c.list, p)
+		}
+		c.known[src] = p
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func newPattern(key string, i int, src string) (*pattern, error) {
+	expr := "(?i)" + unicodeSpace(src)
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return nil, fmt.Errorf("%s[%d]: %q: %w", key, i, src, err)
+	}
+	p := &pattern{re: re, reason: "it matches the pattern " + src}
+	if tree, err := syntax.Parse(expr, syntax.Perl); err == nil {
+		p.word = longestWord(tree)
+	}
+	return p, nil
+}
+
+// unicodeSpace replaces \s, which in Go is ASCII white space, by the white space of
+// Unicode, which it was in the first runtime: a no-break space must not evade a rule.
+func unicodeSpace(src string) string {
+	const space = `\t-\r\x{85}\pZ`
+	var b strings.Builder
+	class := false
+	for i := 0; i < len(src); i++ {
+		switch c := src[i]; {
+		case c == '\\' && i+1 < len(src):
+			i++
+			switch {
+			case src[i] != 's':
+				b.WriteString(src[i-1 : i+1])
+			case class:
+				b.WriteString(space)
+			default:
+				b.WriteString("[" + space + "]")
+			}
+			continue
+		case c == '[' && !class:
+			class = true
+			// A "]" right after the opening is a member of the class.
+			if strings.HasPrefix(src[i+1:], "^]") || strings.HasPrefix(src[i+1:], "]") {
+				n := strings.IndexByte(src[i:], ']') + 1
+				b.WriteString(src[i : i+n])
+				i += n - 1
+				continue
+			}
+		case c == ']':
+			class = false
+		}
+		b.WriteByte(src[i])
+	}
+	return b.String()
+}
+
+// minWord is the shortest word worth looking for first.
+const minWord = 2
+
+// longestWord returns the longest run of ASCII characters that every match of the
+// expression contains, folded; nil when none is sure.
+func longestWord(re *syntax.Regexp) []byte {
+	switch re.Op {
+	case syntax.OpLiteral:
+		return longestRun(re.Rune)
+	case syntax.OpCapture, syntax.OpPlus:
+		return longestWord(re.Sub[0])
+	case syntax.OpRepeat:
+		if re.Min > 0 {
+			return longestWord(re.Sub[0])
+		}
+	case syntax.OpConcat:
+		var best []byte
+		for _, sub := range re.Sub {
+			if w := longestWord(sub); len(w) > len(best) {
+				best = w
+			}
+		}
+		return best
+	}
+	return nil
+}
+
+func longestRun(runes []rune) []byte {
+	var best, run []byte
+	for _, r := range runes {
+		switch {
+		case r >= 0x80:
+			run = nil
+			continue
+		case r >= 'A' && r <= 'Z':
+			r |= 0x20
+		}
+		run = append(run, byte(r))
+		if len(run) > len(best) {
+			best = append([]byte(nil), run...)
+		}
+	}
+	if len(best) < minWord {
+		return nil
+	}
+	return best
+}
+
+func bonuses(what string, m map[string]int) map[string]bonus {
+	out := make(map[string]bonus, len(m))
+	for k, v := range m {
+		out[name(k)] = bonus{v, what + name(k)}
+	}
+	return out
+}
+
+// name is how tools and channels are looked up.
+func name(s string) string {
+	var b buffer
+	b.fold([]byte(strings.TrimSpace(s)))
+	return string(b.folded)
+}

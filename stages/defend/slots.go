@@ -1,0 +1,192 @@
+package defend
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"sluice/bufpool"
+	"sluice/frames"
+	"sluice/pipeline"
+)
+
+// job is one parked envelope. Whoever claims it, the slot that judged it or the timer
+// that ended its time, owns the envelope and resumes it; the other must not touch it.
+type job struct {
+	s       *Stage
+	cfg     *Config
+	e       *pipeline.Envelope
+	a       *Action
+	d       *pipeline.Decision // made already: only the evidence is to be written
+	values  context.Context
+	until   time.Time
+	bytes   *bufpool.Lease // keeps what a aliases while the slot looks at it
+	timer   *time.Timer
+	claimed atomic.Bool
+}
+
+// unread stands for a decision on an action whose params were not read yet.
+var unread = &pipeline.Decision{}
+
+var errBusy = frames.Unavailable(1000, "the defender is busy. Please try again in a moment.")
+
+// park hands e to a slot, to be judged until the deadline, or, with a decision, to have
+// its evidence written. With d unread the slot reads the params first.
+func (s *Stage) park(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.Decision, until time.Time) pipeline.Verdict {
+	j := &job{s: s, cfg: cfg, e: e, a: a, d: d, until: until, values: e.Ctx, bytes: e.RetainBytes()}
+	given := false
+	v := e.Park(func() {
+		given = true
+		if d == nil || d == unread {
+			j.timer = time.AfterFunc(time.Until(until), j.expire)
+		}
+		select {
+		case s.slots <- j:
+		default:
+			s.stats.Busy.Add(1)
+			if j.claim() {
+				s.deps.Resume(j.e, s.refuse(j.e, errBusy))
+			}
+			j.release()
+		}
+	})
+	if !given { // the stage's own timeout was faster; e is no longer ours
+		j.release()
+	}
+	return v
+}
+
+func (j *job) claim() bool { return j.claimed.CompareAndSwap(false, true) }
+
+func (j *job) release() {
+	if j.bytes != nil {
+		j.bytes.Release()
+	}
+	// j.a is left to the collector: the timer or a defender may still be reading it.
+}
+
+// expire gives the verdict of the timeout.
+func (j *job) expire() {
+	if j.claim() {
+		j.finish(j.s.timeout())
+	}
+}
+
+// finish concludes with d and resumes the envelope, which the caller has claimed. A panic
+// fails closed.
+func (j *job) finish(d *pipeline.Decision) {
+	resumed := false
+	defer func() {
+		if r := recover(); r != nil && !resumed {
+			j.s.panicked(r)
+			j.s.deps.Resume(j.e, j.s.refuse(j.e, errFailed))
+		}
+	}()
+	err := j.s.conclude(j.cfg, j.e, j.a, d)
+	resumed = true
+	j.s.deps.Resume(j.e, err)
+}
+
+var errFailed = &frames.Error{Code: frames.CodeUnavailable, Message: "the defender failed; the gateway's log has the cause"}
+
+func (s *Stage) panicked(value any) {
+	s.stats.Errors.Add(1)
+	s.deps.Log.Error("defender panicked", "panic", value, "stack", string(debug.Stack()))
+}
+
+// slot judges parked actions until the stage stops.
+func (s *Stage) slot() {
+	for {
+		select {
+		case j := <-s.slots:
+			j.run()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+func (j *job) run() {
+	defer j.release()
+	defer func() {
+		if r := recover(); r != nil {
+			j.s.panicked(r)
+			if j.claim() {
+				j.s.deps.Resume(j.e, j.s.refuse(j.e, errFailed))
+			}
+		}
+	}()
+	if j.claimed.Load() {
+		return
+	}
+	d := j.d
+	if d == unread {
+		d = nil
+		if err := j.a.extract(); err != nil || j.a.Empty() {
+			j.passed(err)
+			return
+		}
+	}
+	if d == nil {
+		d = j.evaluate()
+		j.timer.Stop()
+	}
+	if j.claim() {
+		j.finish(d)
+	}
+}
+
+// passed ends an action that cannot be read (err) or holds nothing.
+func (j *job) passed(err error) {
+	j.timer.Stop()
+	if !j.claim() {
+		return
+	}
+	if err != nil {
+		j.s.deps.Resume(j.e, j.s.refuse(j.e, unreadable(j.e, err)))
+		return
+	}
+	j.s.stats.Empty.Add(1)
+	j.s.deps.Resume(j.e, nil)
+}
+
+func (j *job) evaluate() *pipeline.Decision {
+	base := context.Context(valuesContext{j.s.ctx, j.values})
+	ctx, cancel := context.WithDeadline(base, j.until)
+	defer cancel()
+	return j.s.evaluate(ctx, j.cfg, j.a)
+}
+
+// valuesContext lives as long as the stage and carries the frame's span.
+type valuesContext struct {
+	context.Context
+	values context.Context
+}
+
+func (c valuesContext) Value(key any) any {
+	if c.values != nil {
+		return c.values.Value(key)
+	}
+	return c.Context.Value(key)
+}
+
+// flush refuses what no slot will take any more.
+func (s *Stage) flush() {
+	for {
+		select {
+		case j := <-s.slots:
+			if j.timer != nil {
+				j.timer.Stop()
+			}
+			if j.claim() {
+				s.deps.Resume(j.e, s.refuse(j.e, errStopping))
+			}
+			j.release()
+		default:
+			return
+		}
+	}
+}
+
+var errStopping = frames.Unavailable(1000, "gateway restart in progress")

@@ -1,0 +1,390 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"strings"
+	"time"
+
+	"sluice/frames"
+	"sluice/pipeline"
+	"sluice/stages/dispatch/agent"
+	"sluice/stages/dispatch/sessionview"
+	"sluice/storage"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+func nowMs() int64 { return time.Now().UnixMilli() }
+
+type listParams struct {
+	Limit              int            `json:"limit"`
+	Offset             int            `json:"offset"`
+	ActiveMinutes      int64          `json:"activeMinutes"`
+	ActiveOnly         bool           `json:"activeOnly"`
+	RequireInteraction bool           `json:"requireLastInteraction"`
+	SortBy             string         `json:"sortBy"`
+	DerivedTitles      bool           `json:"includeDerivedTitles"`
+	LastMessage        bool           `json:"includeLastMessage"`
+	ExcludeSubagents   bool           `json:"excludeSubagents"`
+	ExcludeCron        bool           `json:"excludeCron"`
+	Label              string         `json:"label"`
+	Pinned             *bool          `json:"pinned"`
+	AgentID            string         `json:"agentId"`
+	Search             string         `json:"search"`
+	Archived           jsontext.Value `json:"archived"`
+}
+
+// Bounds of one list (openclaw.md 3.2: 100 by default).
+const (
+	defaultList = 100
+	maxList     = 1000
+)
+
+// list answers sessions.list.
+func (f *Family) list(ctx context.Context, e *pipeline.Envelope) error {
+	v, err := f.listOf(ctx, e.Frame.Params)
+	if err != nil {
+		return err
+	}
+	return e.AnswerValue(v)
+}
+
+func (f *Family) listOf(ctx context.Context, params []byte) (map[string]any, error) {
+	var p listParams
+	if err := frames.UnmarshalParams(params, &p); err != nil {
+		return nil, err
+	}
+	limit := p.Limit
+	if limit <= 0 {
+		limit = defaultList
+	}
+	limit = min(limit, maxList)
+	var page []sessionview.Row
+	total := 0
+	err := f.deps.Store.View(ctx, func(r storage.Reader) error {
+		rows, err := storage.ListSessions(r, p.filter(f))
+		if err != nil {
+			return err
+		}
+		total = len(rows)
+		p.sort(rows)
+		lo := min(p.Offset, total)
+		hi := min(lo+limit, total)
+		for i := lo; i < hi; i++ {
+			row := f.row(&rows[i])
+			if err := f.decorate(r, &row, &rows[i], p.DerivedTitles, p.LastMessage); err != nil {
+				return err
+			}
+			page = append(page, row)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if page == nil {
+		page = []sessionview.Row{}
+	}
+	end := p.Offset + len(page)
+	out := map[string]any{"ts": nowMs(), "path": f.deps.StorePath, "count": len(page), "totalCount": total, "limitApplied": limit,
+		"nextOffset": nil, "hasMore": end < total, "owners": []any{}, "sessions": page,
+		"defaults": sessionview.DefaultsOf(f.deps.Runs.Model(frames.DefaultAgent))}
+	if end < total {
+		out["nextOffset"] = end
+	}
+	return out, nil
+}
+
+// filter turns the params into the store's filter. Archived sessions are hidden unless
+// asked for.
+func (p *listParams) filter(f *Family) storage.SessionFilter {
+	no, yes := false, true
+	fl := storage.SessionFilter{AgentID: p.AgentID, Archived: &no}
+	switch string(p.Archived) {
+	case "true":
+		fl.Archived = &yes
+	case `"all"`:
+		fl.Archived = nil
+	}
+	if p.ActiveMinutes > 0 {
+		fl.UpdatedFromMs = nowMs() - p.ActiveMinutes*60_000
+	}
+	search := strings.ToLower(p.Search)
+	fl.Match = func(row *storage.SessionRow) bool {
+		switch {
+		case p.Label != "" && row.Label != p.Label,
+			p.Pinned != nil && row.Pinned != *p.Pinned,
+			p.RequireInteraction && row.LastInteractionAtMs == 0,
+			p.ExcludeSubagents && strings.Contains(row.Key, ":subagent:"),
+			p.ExcludeCron && strings.Contains(row.Key, "cron:"),
+			search != "" && !strings.Contains(strings.ToLower(row.Key+" "+row.Label), search),
+			p.ActiveOnly && len(f.deps.Live(row.Key).ActiveRunIDs) == 0:
+			return false
+		}
+		return true
+	}
+	return fl
+}
+
+func (p *listParams) sort(rows []storage.SessionRow) {
+	by := func(r *storage.SessionRow) int64 { return r.UpdatedAtMs }
+	if p.SortBy == "lastInteractionAt" || p.SortBy == "activity" {
+		by = func(r *storage.SessionRow) int64 { return r.LastInteractionAtMs }
+	}
+	sort.SliceStable(rows, func(i, j int) bool { return by(&rows[i]) > by(&rows[j]) })
+}
+
+const previewChars = 240
+
+// decorate adds what costs a read of the transcript.
+func (f *Family) decorate(r storage.Reader, row *sessionview.Row, s *storage.SessionRow, titles, last bool) error {
+	if titles && row.DerivedTitle == "" {
+		first, err := storage.ReadTranscript(r, s.SessionID, 0, 1, false)
+		if err != nil {
+			return err
+		}
+		if len(first) > 0 {
+			row.DerivedTitle = clip(agent.TextOf(first[0].Body), 60)
+		}
+	}
+	if last {
+		newest, err := storage.ReadTranscript(r, s.SessionID, 0, 1, true)
+		if err != nil {
+			return err
+		}
+		if len(newest) > 0 {
+			row.LastMessagePreview = clip(agent.TextOf(newest[0].Body), previewChars)
+		}
+	}
+	return nil
+}
+
+func clip(s string, n int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > n {
+		return string(r[:n]) + "…"
+	}
+	return s
+}
+
+// describe answers sessions.describe; an unknown session is null.
+func (f *Family) describe(ctx context.Context, e *pipeline.Envelope) error {
+	var p struct {
+		Key           string `json:"key"`
+		AgentID       string `json:"agentId"`
+		DerivedTitles bool   `json:"includeDerivedTitles"`
+		LastMessage   bool   `json:"includeLastMessage"`
+	}
+	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
+		return err
+	}
+	key, _, err := f.target(p.Key, p.AgentID)
+	if err != nil {
+		return err
+	}
+	var session any
+	err = f.deps.Store.View(ctx, func(r storage.Reader) error {
+		s, found, err := agent.FindSession(r, key)
+		if err != nil || !found {
+			return err
+		}
+		row := f.row(&s)
+		session = &row
+		return f.decorate(r, &row, &s, p.DerivedTitles, p.LastMessage)
+	})
+	if err != nil {
+		return err
+	}
+	return e.AnswerValue(map[string]any{"session": session})
+}
+
+// get answers sessions.get: the newest messages; it has no params schema upstream.
+func (f *Family) get(ctx context.Context, e *pipeline.Envelope) error {
+	var p struct {
+		Key        string `json:"key"`
+		SessionKey string `json:"sessionKey"`
+		AgentID    string `json:"agentId"`
+		Limit      int    `json:"limit"`
+	}
+	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
+		return err
+	}
+	if p.Key == "" {
+		p.Key = p.SessionKey
+	}
+	key, _, err := f.target(p.Key, p.AgentID)
+	if err != nil {
+		return err
+	}
+	if p.Limit < 1 {
+		p.Limit = 200
+	}
+	messages := []jsontext.Value{}
+	err = f.deps.Store.View(ctx, func(r storage.Reader) error {
+		s, found, err := agent.FindSession(r, key)
+		if err != nil || !found {
+			return err
+		}
+		newest, err := storage.ReadTranscript(r, s.SessionID, 0, p.Limit, true)
+		for i := len(newest) - 1; i >= 0; i-- {
+			messages = append(messages, sessionview.Message(newest[i]))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return e.AnswerValue(map[string]any{"messages": messages})
+}
+
+type resolveParams struct {
+	Key          string         `json:"key"`
+	SessionID    string         `json:"sessionId"`
+	Label        string         `json:"label"`
+	ShortID      string         `json:"shortId"`
+	Reference    jsontext.Value `json:"reference"`
+	SlugHint     string         `json:"slugHint"`
+	AgentID      string         `json:"agentId"`
+	AllowMissing bool           `json:"allowMissing"`
+}
+
+// resolve answers sessions.resolve: a session by its key, id or label.
+func (f *Family) resolve(ctx context.Context, e *pipeline.Envelope) error {
+	var p resolveParams
+	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
+		return err
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	var row storage.SessionRow
+	found := false
+	err := f.deps.Store.View(ctx, func(r storage.Reader) (err error) {
+		row, found, err = f.lookup(r, &p)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return e.AnswerValue(map[string]any{"ok": true, "key": row.Key, "agentId": row.AgentID})
+	case p.AllowMissing:
+		return e.AnswerValue(map[string]any{"ok": false})
+	case p.Label != "":
+		return frames.Invalid("No session found with label: %s", p.Label)
+	}
+	return frames.Invalid("No session found: %s", p.Key+p.SessionID+p.ShortID)
+}
+
+func (p *resolveParams) check() error {
+	n := 0
+	for _, given := range []bool{p.Key != "", p.SessionID != "", p.Label != "", p.ShortID != "", len(p.Reference) > 0} {
+		if given {
+			n++
+		}
+	}
+	switch {
+	case p.SlugHint != "" && p.ShortID == "":
+		return frames.Invalid("slugHint requires shortId")
+	case n == 0:
+		return frames.Invalid("Either key, sessionId, label, shortId, or reference is required")
+	case n > 1:
+		return frames.Invalid("Provide either key, sessionId, label, shortId, or reference (not multiple)")
+	case len(p.Reference) > 0:
+		return frames.Invalid("session references are not supported by this gateway yet; use key, sessionId or label")
+	}
+	return nil
+}
+
+func (f *Family) lookup(r storage.Reader, p *resolveParams) (storage.SessionRow, bool, error) {
+	switch {
+	case p.Key != "":
+		key, _, err := f.target(p.Key, p.AgentID)
+		if err != nil {
+			return storage.SessionRow{}, false, err
+		}
+		return agent.FindSession(r, key)
+	case p.Label != "":
+		return byLabel(r, p.Label)
+	}
+	id := p.SessionID
+	if p.ShortID != "" {
+		rows, err := storage.ListSessions(r, storage.SessionFilter{AgentID: p.AgentID, Limit: 2,
+			Match: func(row *storage.SessionRow) bool { return strings.HasPrefix(row.SessionID, p.ShortID) }})
+		if err != nil || len(rows) != 1 {
+			return storage.SessionRow{}, false, err
+		}
+		return rows[0], true, nil
+	}
+	key, err := storage.SessionKeyByID(r, id)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
+		return storage.SessionRow{}, false, nil
+	}
+	if err != nil {
+		return storage.SessionRow{}, false, err
+	}
+	return agent.FindSession(r, key)
+}
+
+// maxPreviews bounds sessions.preview, as upstream does.
+const maxPreviews = 64
+
+// preview answers sessions.preview: the last lines of some sessions.
+func (f *Family) preview(ctx context.Context, e *pipeline.Envelope) error {
+	p := struct {
+		Keys     []string `json:"keys"`
+		Limit    int      `json:"limit"`
+		MaxChars int      `json:"maxChars"`
+	}{Limit: 12, MaxChars: previewChars}
+	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
+		return err
+	}
+	previews := []map[string]any{}
+	err := f.deps.Store.View(ctx, func(r storage.Reader) error {
+		for _, given := range p.Keys[:min(len(p.Keys), maxPreviews)] {
+			v, err := f.previewOf(r, given, p.Limit, p.MaxChars)
+			if err != nil {
+				return err
+			}
+			previews = append(previews, v)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.AnswerValue(map[string]any{"ts": nowMs(), "previews": previews})
+}
+
+func (f *Family) previewOf(r storage.Reader, given string, limit, chars int) (map[string]any, error) {
+	items := []map[string]any{}
+	out := map[string]any{"key": given, "status": "missing"}
+	key, _, err := f.target(given, "")
+	if err != nil {
+		out["status"], out["items"] = "error", items
+		return out, nil
+	}
+	s, found, err := agent.FindSession(r, key)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		newest, err := storage.ReadTranscript(r, s.SessionID, 0, limit, true)
+		if err != nil {
+			return nil, err
+		}
+		for i := len(newest) - 1; i >= 0; i-- {
+			if text := agent.TextOf(newest[i].Body); text != "" {
+				items = append(items, map[string]any{"role": newest[i].Role, "text": clip(text, chars)})
+			}
+		}
+		out["status"] = "ok"
+		if len(items) == 0 {
+			out["status"] = "empty"
+		}
+	}
+	out["items"] = items
+	return out, nil
+}

@@ -1,0 +1,42 @@
+package sessionview
+
+import (
+	"sluice/storage"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// meta is the __openclaw member that the gateway adds to a stored message.
+type meta struct {
+	SenderIsOwner     bool   `json:"senderIsOwner,omitzero"`
+	RunID             string `json:"runId,omitzero"`
+	ID                string `json:"id"`
+	IdempotencyKey    string `json:"idempotencyKey,omitzero"`
+	RecordTimestampMs int64  `json:"recordTimestampMs"`
+	Seq               int64  `json:"seq"`
+}
+
+// Message is a stored message as clients read it: its body with __openclaw added. The
+// body is spliced, not decoded: it was encoded by Sluice.
+func Message(m storage.Message) jsontext.Value {
+	own := meta{ID: m.ID, IdempotencyKey: m.IdempotencyKey, RecordTimestampMs: m.TimestampMs, Seq: m.Seq}
+	if m.Role == "user" {
+		own.SenderIsOwner = true
+	} else {
+		own.RunID = m.RunID
+	}
+	extra, err := json.Marshal(own)
+	if err != nil { // strings and numbers
+		panic(err)
+	}
+	n := len(m.Body) - 1
+	out := make(jsontext.Value, 0, n+len(extra)+16)
+	out = append(out, m.Body[:n]...)
+	if n > 1 {
+		out = append(out, ',')
+	}
+	out = append(out, `"__openclaw":`...)
+	out = append(out, extra...)
+	return append(out, '}')
+}
