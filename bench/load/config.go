@@ -44,7 +44,9 @@ type Config struct {
 	Count      int `json:"count,omitzero"`
 	// WarmupMs runs the load without counting it. Default 1000.
 	WarmupMs int `json:"warmupMs"`
-	// DrainMs is how long answers are waited for after the last request. Default 10 000.
+	// DrainMs is how long the gateway may be silent after the last request before what is
+	// in flight counts as lost. While answers come the wait goes on, up to DrainMs and
+	// DurationMs together. Default 10 000.
 	DrainMs int `json:"drainMs"`
 
 	// Mix is "method=weight,method=weight". Default "health=1".

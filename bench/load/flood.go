@@ -74,7 +74,7 @@ func judge(res *Result, f FloodConfig) *Flood {
 	broken := func(format string, args ...any) { out.Broken = append(out.Broken, fmt.Sprintf(format, args...)) }
 	t := res.Total
 	if t.Lost > 0 {
-		broken("%d requests were never answered", t.Lost)
+		broken("%d requests were not answered, nor refused, in %.0f s", t.Lost, res.Seconds)
 	}
 	if t.CutOff > 0 {
 		broken("%d requests were in flight when their connection ended", t.CutOff)

@@ -48,7 +48,7 @@ type Tally struct {
 	OK      uint64 `json:"ok"`
 	Refused uint64 `json:"refused"` // code UNAVAILABLE: the gateway said that it is busy
 	Failed  uint64 `json:"failed"`  // any other error
-	Lost    uint64 `json:"lost"`    // never answered, although the connection lived
+	Lost    uint64 `json:"lost"`    // not answered within DrainMs of silence, although the connection lived
 	CutOff  uint64 `json:"cutOff"`  // in flight when their connection ended
 	// Unsent requests were due in the open loop, but the server took no more bytes.
 	Unsent uint64 `json:"unsent,omitzero"`

@@ -72,7 +72,7 @@ func (r *Result) loadRows(row func(name, format string, args ...any)) {
 	row("throughput", "%.0f answers a second for %.1f s", r.PerSecond, r.Seconds)
 	row("requests", "%d sent: %d ok, %d refused, %d failed, %d lost, %d cut off", t.Sent, t.OK, t.Refused, t.Failed, t.Lost, t.CutOff)
 	if t.Unsent > 0 {
-		row("  unsent", "%d were due, but the server took no more bytes", t.Unsent)
+		row("  unsent", "%d were due and not sent: the server took no more bytes, or the run ended", t.Unsent)
 	}
 	if t.Unexpected+t.Malformed > 0 {
 		row("  bad answers", "%d unexpected, %d malformed", t.Unexpected, t.Malformed)

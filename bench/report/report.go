@@ -53,7 +53,7 @@ type column struct {
 	Name  string
 	Class string // c0..c7: its colour
 	Run   *load.Result
-	// median overrides figures of Run with medians over rounds.
+	// median, if set, holds the figures; Run then only gives the curves.
 	median map[string]float64
 }
 
@@ -259,15 +259,16 @@ func figures() []figure {
 		{"p99", "p99, ms", false}, {"p999", "p99.9, ms", false}, {"max", "maximum, ms", false},
 		{"rssStart", "RSS at the start, MiB", false}, {"rss", "RSS maximum, MiB", false}, {"idle", "KiB an idle connection", false},
 		{"hello50", "hello p50 beside the load, ms", false}, {"hello99", "hello p99 beside the load, ms", false},
-		{"refused", "refused", true}, {"failedOnly", "failed", true}, {"lost", "lost or cut off", true}, {"unsent", "due, not sent", true},
+		{"failed", "refused, failed, lost or cut off", true}, {"refused", "refused", true}, {"failedOnly", "failed", true}, {"lost", "lost or cut off", true}, {"unsent", "due, not sent", true},
 		{"generator", "generator CPU, µs a call", false},
 	}
 }
 
 // value returns a figure of a column; ok is false for what was not measured.
 func (c column) value(key string) (v float64, ok bool) {
-	if v, ok := c.median[key]; ok {
-		return v, true
+	if c.median != nil { // one round's other figures do not belong beside medians
+		v, ok = c.median[key]
+		return v, ok
 	}
 	r, t := c.Run, c.Run.Total
 	switch key {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
 	"net/http"
 	"strings"
 
@@ -9,11 +12,15 @@ import (
 	"sluice/frames/ws"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
+	"sluice/storage/auth"
 	"sluice/storage/config"
 )
 
 func (g *Gateway) buildConnect(snap *config.Snapshot) (err error) {
-	g.connect, err = connect.New(connect.Deps{
+	if g.authority, err = auth.New(section[auth.Config](snap, "gateway.devices"), []byte(g.secret)); err != nil {
+		return err
+	}
+	g.connect, err = connect.New(connect.Deps{Authority: g.authority, DeviceConnected: g.deviceConnected,
 		Config: section[connect.Config](snap, "gateway.handshake"), Auth: g.auth(snap), Store: g.store, Log: g.log,
 		Server: connect.Server{Version: Version, BootID: g.bootID, ConfigPath: g.loc.config, StateDir: g.loc.state, Started: g.started},
 		Ready:  g.ready.Load, Resume: g.resume, Connected: g.connected,
@@ -28,15 +35,30 @@ func (g *Gateway) buildConnect(snap *config.Snapshot) (err error) {
 }
 
 func (g *Gateway) buildDevices(snap *config.Snapshot) (err error) {
-	g.devices, err = devices.New(devices.Deps{Store: g.store, Log: g.log, Broadcaster: g.edge})
+	g.devices, err = devices.New(devices.Deps{Authority: g.authority, Store: g.store, Log: g.log, Broadcaster: g.edge,
+		Disconnect: g.connect.Disconnect, DeviceConnected: g.deviceConnected,
+		LoopbackOnly: func() bool {
+			host, _, _ := net.SplitHostPort(section[gatewayConfig](g.conf.Current(), "gateway").Listen)
+			return loopbackHost(host)
+		}})
 	return err
+}
+
+// deviceConnected reports whether a device has an accepted connection.
+func (g *Gateway) deviceConnected(deviceID string) bool {
+	for _, c := range g.edge.Conns() {
+		if p := c.Peer(); p != nil && p.DeviceID == deviceID {
+			return true
+		}
+	}
+	return false
 }
 
 // buildHTTP makes the one HTTP server: WebSocket, probes, metrics, hooks, Control UI.
 func (g *Gateway) buildHTTP(snap *config.Snapshot) (err error) {
 	cfg := section[rest.Config](snap, "gateway.http")
 	g.rest, err = rest.New(rest.Deps{Config: cfg, WS: g.edge, Ready: g.readiness, Startup: g.startup,
-		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Hooks: g.hooks, Log: g.log})
+		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Log: g.log})
 	if err != nil {
 		return err
 	}
@@ -70,6 +92,7 @@ func (g *Gateway) authorizeHTTP(r *http.Request, in ws.Ingress) rest.Verdict {
 	if !ok {
 		return rest.Verdict{}
 	}
-	good, retryAfterMs := g.connect.CheckSecret(secret, in.RemoteIP)
-	return rest.Verdict{OK: good, RetryAfterMs: retryAfterMs}
+	want := g.auth(g.conf.Current())
+	a, b := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(want.Secret))
+	return rest.Verdict{OK: want.Mode == connect.ModeNone || want.Secret != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1}
 }

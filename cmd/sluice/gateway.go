@@ -29,6 +29,7 @@ import (
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/stages/dispatch/methods/system"
 	"sluice/storage"
+	"sluice/storage/auth"
 	"sluice/storage/config"
 )
 
@@ -71,13 +72,14 @@ type Gateway struct {
 	trace     *tracer
 	channels  channels
 	rules     *rules.Defender
+	authority *auth.Authority
 	started   time.Time
 
 	connect  *connect.Handler
 	system   *system.Family
 	sessions *sessions.Family
 	chat     *chat.Family
-	devices  *devices.Family
+	devices  *devices.Handler
 	settings *settings.Family
 	outbound *outbound.Family
 

@@ -23,6 +23,7 @@ import (
 	"sluice/stages/dispatch/methods/system"
 	"sluice/stages/persist"
 	"sluice/stages/schedule"
+	"sluice/storage/auth"
 	"sluice/storage/bolt"
 	"sluice/storage/config"
 	"sluice/storage/jsonfile"
@@ -91,6 +92,7 @@ func sections() []config.Section {
 		{Key: "gateway", Doc: "Where the gateway listens and who may connect.", Default: defaultGateway()},
 		{Key: "gateway.ws", Doc: "The WebSocket edge.", Default: ws.Default()},
 		{Key: "gateway.handshake", Doc: "What connect allows.", Default: connect.Default()},
+		{Key: "gateway.devices", Doc: "Pairing and device tokens.", Default: auth.Default(), Reload: config.ReloadRestart},
 		{Key: "gateway.http", Doc: "The HTTP edge.", Default: rest.Default()},
 		{Key: "pipeline", Doc: "The engine.", Default: pipeline.Default()},
 		{Key: "decode", Doc: "Stage 1: what one client may ask for.", Default: decode.Default()},

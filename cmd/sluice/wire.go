@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
-	"time"
 
 	"sluice/frames"
 	"sluice/frames/ws"
 	"sluice/pipeline"
+	"sluice/pipeline/telemetry"
 	"sluice/stages/adapter"
 	"sluice/stages/decode"
 	"sluice/stages/dedupe"
@@ -19,7 +17,6 @@ import (
 	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/connect"
-	"sluice/stages/dispatch/methods/devices"
 	"sluice/stages/dispatch/methods/outbound"
 	"sluice/stages/dispatch/methods/sessions"
 	"sluice/stages/dispatch/methods/settings"
@@ -230,4 +227,9 @@ func (g *Gateway) buildPipeline(snap *config.Snapshot) (err error) {
 	}
 	g.pipe, err = pipeline.New(section[pipeline.Config](snap, "pipeline"), list, g.log, t)
 	return err
+}
+
+// tail reads the log for logs.tail.
+func (g *Gateway) tail(cursor *int64, limit, maxBytes int) (any, error) {
+	return g.tel.Logs.Tail(g.ctx, telemetry.TailParams{Cursor: cursor, Limit: limit, MaxBytes: maxBytes})
 }

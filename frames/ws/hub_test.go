@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -167,10 +168,11 @@ func TestEventBytes(t *testing.T) {
 // without a gap, and each sender's events in its order.
 func TestSeqUnderConcurrency(t *testing.T) {
 	e := mustServe(t, fast(), granting())
-	const clients, senders, events = 8, 8, 300
+	const clients, senders, events = 6, 8, 160
 	var peers []*peer
 	for range clients {
 		p, _ := e.mustGrant(t, `{"Scopes":["operator.read"]}`)
+		_ = p.SetDeadline(time.Now().Add(6 * patience)) // 80 MB through the race detector
 		peers = append(peers, p)
 	}
 	var wg sync.WaitGroup

@@ -60,8 +60,9 @@ type outbox struct {
 	idle    chan struct{} // made by who waits for the writer to end
 }
 
-// push appends one whole frame, p being its payload without head. ref is the hold to
-// keep when p is queued by reference; it is released here otherwise. The caller holds mu.
+// push appends one whole frame with payload p and takes over ref, the hold on p's
+// memory: it is kept while a large p waits by reference, and released at once
+// otherwise. A nil ref always copies. The caller holds mu.
 func (o *outbox) push(op gws.OpCode, p []byte, ref frames.Buffer) {
 	o.frames++
 	if len(p) <= copyBytes || ref == nil {
@@ -176,7 +177,7 @@ func (o *outbox) drop(b frames.Buffer) {
 	b.Release()
 }
 
-// appendClose appends a close frame. Code 0 is a close without a code. The caller
+// pushClose appends a close frame. Code 0 is a close without a code. The caller
 // holds mu.
 func (o *outbox) pushClose(cl frames.Close) {
 	var p [2 + frames.MaxCloseReasonBytes]byte

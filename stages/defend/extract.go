@@ -297,17 +297,17 @@ func (a *Action) add(s span) {
 func (a *Action) resolve() {
 	for _, s := range a.spans {
 		t := a.text[s.start:s.end:s.end]
-		any := s.field == fieldAny
-		if any || s.field == fieldPrompt {
+		every := s.field == fieldAny
+		if every || s.field == fieldPrompt {
 			a.Prompts = append(a.Prompts, t)
 		}
-		if any || s.field == fieldCommand {
+		if every || s.field == fieldCommand {
 			a.Commands = append(a.Commands, t)
 		}
-		if any || s.field == fieldURL {
+		if every || s.field == fieldURL {
 			a.URLs = append(a.URLs, t)
 		}
-		if any || s.field == fieldFile {
+		if every || s.field == fieldFile {
 			a.Files = append(a.Files, t)
 		}
 		switch s.field {

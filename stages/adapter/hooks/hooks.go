@@ -61,6 +61,7 @@ type Handler struct {
 	failures *limiter
 	replays  *replays
 	inflight chan struct{}
+	shard    atomic.Uint32 // spreads envelopes over workers
 	stats    Stats
 }
 

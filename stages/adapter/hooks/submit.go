@@ -2,7 +2,6 @@ package hooks
 
 import (
 	"crypto/sha256"
-	"hash/maphash"
 	"net/http"
 	"strconv"
 	"strings"
@@ -221,7 +220,7 @@ func (h *Handler) submit(w http.ResponseWriter, r *http.Request, cfg *Config, re
 		Protocol: frames.ProtocolVersion, Identity: "system:hook", AuthMethod: "token", RemoteIP: c.handshake.RemoteIP,
 		Client: frames.ClientInfo{ID: "hook", Mode: "backend"}}
 	e.Client, e.Peer = c, c.peer
-	e.Shard = uint32(maphash.String(shardSeed, id))
+	e.Shard = h.shard.Add(1)
 	e.OnSettle(c)
 	if err := frames.Decode(e.Bytes(), &e.Frame); err != nil {
 		h.deps.Pipeline.Refuse(e, err)
@@ -240,9 +239,6 @@ func (h *Handler) submit(w http.ResponseWriter, r *http.Request, cfg *Config, re
 		// The sender is gone; what it asked for goes on.
 	}
 }
-
-// shardSeed only spreads envelopes over workers.
-var shardSeed = maphash.MakeSeed()
 
 // answer words the pipeline's answer as upstream's hooks do.
 func (h *Handler) answer(w http.ResponseWriter, req *request, res result) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -167,9 +168,10 @@ func TestBroken(t *testing.T) {
 	if k, _ := kind(t, err); k != adapter.KindTemporary || strings.Contains(err.Error(), "geheim") {
 		t.Errorf("absent: %v", err)
 	}
-	tls := httptest.NewTLSServer(nil)
+	tls := httptest.NewUnstartedServer(nil)
+	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tls.StartTLS()
 	defer tls.Close()
-	tls.Config.ErrorLog = nil
 	untrusted, _ := mustChannel(t, nil, func(g *Target) { g.URL = tls.URL })
 	_, err = send(untrusted, 5*time.Second)
 	if k, _ := kind(t, err); k != adapter.KindPermanent || !strings.Contains(err.Error(), "certificate") {
