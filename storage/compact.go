@@ -23,9 +23,9 @@ func TrimTranscript(tx Tx, sessionID string, keepFrom int64, summary *Message) (
 	}
 	for _, m := range old {
 		err := errors.Join(tx.Delete(Transcripts, sessionID+"/"+seqKey(m.Seq)),
-			tx.Delete(Transcripts, messageIDKey("~id/", sessionID, m.ID)))
+			tx.Delete(Transcripts, indexKey(sessionID, "~id", m.ID)))
 		if m.IdempotencyKey != "" {
-			err = errors.Join(err, tx.Delete(Transcripts, messageIDKey("~idem/", sessionID, m.IdempotencyKey)))
+			err = errors.Join(err, tx.Delete(Transcripts, indexKey(sessionID, "~idem", m.IdempotencyKey)))
 		}
 		if err != nil {
 			return 0, err
@@ -41,5 +41,5 @@ func TrimTranscript(tx Tx, sessionID string, keepFrom int64, summary *Message) (
 	if err := putJSON(tx, Transcripts, sessionID+"/"+seqKey(summary.Seq), summary); err != nil {
 		return 0, err
 	}
-	return len(old), tx.Put(Transcripts, messageIDKey("~id/", sessionID, summary.ID), strconv.AppendInt(nil, summary.Seq, 10))
+	return len(old), tx.Put(Transcripts, indexKey(sessionID, "~id", summary.ID), strconv.AppendInt(nil, summary.Seq, 10))
 }

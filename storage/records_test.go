@@ -110,7 +110,7 @@ func TestAppendIsIdempotent(t *testing.T) {
 func TestDeleteTranscript(t *testing.T) {
 	inUpdate(t, func(tx storage.Tx) {
 		rows := map[string]*storage.SessionRow{}
-		for _, id := range []string{"s", "s2", "s-", "sx"} {
+		for _, id := range []string{"s", "s2", "s#", "sx"} {
 			rows[id] = &storage.SessionRow{Key: "k" + id, SessionID: id}
 			for i := range 10 {
 				m := msg(fmt.Sprint(i) + strings.Repeat("x", i*100))

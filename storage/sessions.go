@@ -182,12 +182,12 @@ func CountSessions(r Reader) (n int, err error) {
 }
 
 // CheckSessionID returns an error that wraps ErrInvalidKey unless id can name a
-// transcript: 1 to 256 bytes of UTF-8 without "/" and "#", not starting with "~".
+// transcript: 1 to 256 bytes of UTF-8 without "/".
 func CheckSessionID(id string) error {
 	if err := CheckKey(Transcripts, id); err != nil {
 		return err
 	}
-	if len(id) > 256 || strings.ContainsAny(id, "/#") || id[0] == '~' {
+	if len(id) > 256 || strings.Contains(id, "/") {
 		return fmt.Errorf("%w: %.64q is not a session id", ErrInvalidKey, id)
 	}
 	return nil

@@ -180,7 +180,7 @@ func TestSessions(t *testing.T) {
 				t.Errorf("%s: %v", gone, err)
 			}
 		}
-		for _, bad := range []string{"", "../x", "a/b", "a#b", "~id", strings.Repeat("x", 257), "\xff"} {
+		for _, bad := range []string{"", "../x", "a/b", "/", strings.Repeat("x", 257), "\xff"} {
 			if err := storage.PutSession(tx, &storage.SessionRow{Key: "k", SessionID: bad}); !errors.Is(err, storage.ErrInvalidKey) {
 				t.Errorf("session id %.20q: %v", bad, err)
 			}

@@ -12,11 +12,12 @@ import (
 
 // The collection Transcripts holds, for each session id,
 //
-//	<session id>/<12-digit seq>     -> Message
-//	~id/<session id>/<message id>   -> seq, so that a repeated append is found at once
-//	~idem/<session id>/<key>        -> seq, the same for idempotency keys
+//	<session id>/<12-digit seq>      -> Message
+//	<session id>/~id/<message id>    -> seq, so that a repeated append is found at once
+//	<session id>/~idem/<key>         -> seq, the same for idempotency keys
 //
-// Session ids have no "/" and "#" and do not start with "~" (CheckSessionID).
+// Session ids have no "/" (CheckSessionID). The small keys stand beside the messages, as
+// each page that an append touches is one more random write of its commit.
 
 // Bounds of one ReadTranscript. A single message larger than the bytes is still read.
 const (
@@ -63,11 +64,11 @@ func AppendMessage(tx Tx, row *SessionRow, m Message) (seq int64, err error) {
 		return 0, err
 	}
 	number := strconv.AppendInt(nil, m.Seq, 10)
-	if err := tx.Put(Transcripts, messageIDKey("~id/", row.SessionID, m.ID), number); err != nil {
+	if err := tx.Put(Transcripts, indexKey(row.SessionID, "~id", m.ID), number); err != nil {
 		return 0, err
 	}
 	if m.IdempotencyKey != "" {
-		if err := tx.Put(Transcripts, messageIDKey("~idem/", row.SessionID, m.IdempotencyKey), number); err != nil {
+		if err := tx.Put(Transcripts, indexKey(row.SessionID, "~idem", m.IdempotencyKey), number); err != nil {
 			return 0, err
 		}
 	}
@@ -76,26 +77,28 @@ func AppendMessage(tx Tx, row *SessionRow, m Message) (seq int64, err error) {
 	return m.Seq, PutSession(tx, row)
 }
 
-func messageIDKey(prefix, sessionID, id string) string {
-	return idKey(prefix+sessionID, id)
-}
+func indexKey(sessionID, index, id string) string { return idKey(sessionID+"/"+index, id) }
+
+// messagePrefix selects the messages of a session and not its indexes: 12 digits start
+// with a zero for the first hundred billion.
+func messagePrefix(sessionID string) string { return sessionID + "/0" }
 
 // FindMessage returns the sequence number of a message id, or ErrNotFound.
 func FindMessage(r Reader, sessionID, id string) (int64, error) {
-	return findSeq(r, "~id/", sessionID, id)
+	return findSeq(r, sessionID, "~id", id)
 }
 
 // FindMessageByIdempotencyKey returns the sequence number of the message that a request
 // with this key made, or ErrNotFound.
 func FindMessageByIdempotencyKey(r Reader, sessionID, key string) (int64, error) {
-	return findSeq(r, "~idem/", sessionID, key)
+	return findSeq(r, sessionID, "~idem", key)
 }
 
-func findSeq(r Reader, prefix, sessionID, id string) (int64, error) {
+func findSeq(r Reader, sessionID, index, id string) (int64, error) {
 	if err := CheckSessionID(sessionID); err != nil {
 		return 0, err
 	}
-	key := messageIDKey(prefix, sessionID, id)
+	key := indexKey(sessionID, index, id)
 	raw, err := r.Get(Transcripts, key)
 	if err != nil {
 		return 0, err
@@ -140,14 +143,14 @@ func ScanTranscript(r Reader, sessionID string, afterSeq int64, reverse bool, fn
 	if err := CheckSessionID(sessionID); err != nil {
 		return err
 	}
-	rng := Range{Prefix: sessionID + "/", Reverse: reverse}
+	rng := Range{Prefix: messagePrefix(sessionID), Reverse: reverse}
 	switch {
 	case !reverse && afterSeq > 0:
-		rng.From = rng.Prefix + seqKey(afterSeq+1)
+		rng.From = sessionID + "/" + seqKey(afterSeq+1)
 	case reverse && afterSeq == 1:
 		return nil // nothing is before the first
 	case reverse && afterSeq > 1:
-		rng.From = rng.Prefix + seqKey(afterSeq-1)
+		rng.From = sessionID + "/" + seqKey(afterSeq-1)
 	}
 	return r.Scan(Transcripts, rng, func(key string, raw []byte) error {
 		var m Message
@@ -165,19 +168,7 @@ func DeleteTranscript(tx Tx, sessionID string, step int) (deleted int, more bool
 	if err := CheckSessionID(sessionID); err != nil {
 		return 0, false, err
 	}
-	// The messages go last: while any is left the transcript is there to be deleted.
-	for _, prefix := range []string{
-		"~id/" + sessionID + "/", "~id/" + sessionID + "#",
-		"~idem/" + sessionID + "/", "~idem/" + sessionID + "#",
-		sessionID + "/",
-	} {
-		n, more, err := deleteSome(tx, Transcripts, prefix, step-deleted)
-		deleted += n
-		if err != nil || more {
-			return deleted, more, err
-		}
-	}
-	return deleted, false, nil
+	return deleteSome(tx, Transcripts, sessionID+"/", step)
 }
 
 // NewMessageID returns the id that an append of this content under this key always

@@ -4,12 +4,11 @@ import (
 	"context"
 	"time"
 
-	"sluice/frames/ws"
 	"sluice/storage"
 	"sluice/storage/config"
 )
 
-// background starts what runs beside the pipeline: ticks, expiry, pruning, config
+// background starts what runs beside the pipeline: expiry, pruning, config
 // reload. Each ends with g.ctx.
 func (g *Gateway) background() {
 	g.goLoop(g.loop.Run)
@@ -18,8 +17,6 @@ func (g *Gateway) background() {
 			g.log.Warn("the config file is not watched; restart to apply changes", "err", err)
 		}
 	})
-	tick := time.Duration(section[ws.Config](g.conf.Current(), "gateway.ws").TickIntervalMs) * time.Millisecond
-	g.every(tick, func(context.Context) { g.edge.Tick() })
 	g.every(30*time.Second, func(context.Context) { g.presence.Expire(time.Now()) })
 	g.every(time.Minute, g.prune)
 	g.every(time.Minute, func(ctx context.Context) {

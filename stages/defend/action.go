@@ -42,13 +42,19 @@ func (a *Action) Empty() bool {
 
 // RequestID is the frame's id, or the run's; "unknown" when there is none.
 func (a *Action) RequestID() string {
-	if a.id == "" && len(a.rawID) > 0 {
-		a.id = string(frames.Unquote(nil, a.rawID))
+	switch {
+	case a.id != "":
+		return a.id
+	case len(a.rawID) > 2: // more than the quotes
+		return string(frames.Unquote(nil, a.rawID))
 	}
-	if a.id == "" {
-		return "unknown"
-	}
-	return a.id
+	return "unknown"
+}
+
+// brief is a without its texts: what may be said of it while another goroutine still
+// reads them.
+func (a *Action) brief() *Action {
+	return &Action{Source: a.Source, SessionKey: a.SessionKey, Raw: a.Raw, rawID: a.rawID, id: a.id}
 }
 
 // size is how much text there is to judge.

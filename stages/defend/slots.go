@@ -39,12 +39,16 @@ func (s *Stage) park(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.D
 	v := e.Park(func() {
 		given = true
 		if d == nil || d == unread {
-			j.timer = time.AfterFunc(time.Until(until), j.expire)
+			brief := a.brief()
+			j.timer = time.AfterFunc(time.Until(until), func() { j.expire(brief) })
 		}
 		select {
 		case s.slots <- j:
 		default:
 			s.stats.Busy.Add(1)
+			if j.timer != nil {
+				j.timer.Stop()
+			}
 			if j.claim() {
 				s.deps.Resume(j.e, s.refuse(j.e, errBusy))
 			}
@@ -66,16 +70,16 @@ func (j *job) release() {
 	// j.a is left to the collector: the timer or a defender may still be reading it.
 }
 
-// expire gives the verdict of the timeout.
-func (j *job) expire() {
+// expire gives the verdict of the timeout. A slot may be reading the action's texts.
+func (j *job) expire(brief *Action) {
 	if j.claim() {
-		j.finish(j.s.timeout())
+		j.finish(brief, j.s.timeout())
 	}
 }
 
 // finish concludes with d and resumes the envelope, which the caller has claimed. A panic
 // fails closed.
-func (j *job) finish(d *pipeline.Decision) {
+func (j *job) finish(a *Action, d *pipeline.Decision) {
 	resumed := false
 	defer func() {
 		if r := recover(); r != nil && !resumed {
@@ -83,7 +87,7 @@ func (j *job) finish(d *pipeline.Decision) {
 			j.s.deps.Resume(j.e, j.s.refuse(j.e, errFailed))
 		}
 	}()
-	err := j.s.conclude(j.cfg, j.e, j.a, d)
+	err := j.s.conclude(j.cfg, j.e, a, d)
 	resumed = true
 	j.s.deps.Resume(j.e, err)
 }
@@ -133,7 +137,7 @@ func (j *job) run() {
 		j.timer.Stop()
 	}
 	if j.claim() {
-		j.finish(d)
+		j.finish(j.a, d)
 	}
 }
 

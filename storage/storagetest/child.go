@@ -186,12 +186,8 @@ func testFullDisk(t *testing.T, open Opener) {
 }
 
 func fillDisk(t *testing.T, s storage.Store, path string) {
-	value := bytes.Repeat([]byte("x"), 64<<10)
-	write := func(key string, n int) error {
-		return s.Update(context.Background(), func(tx storage.Tx) error {
-			return errors.Join(tx.Put(storage.Outbox, key, value), tx.Put(storage.Meta, "acked", fmt.Append(nil, n)))
-		})
-	}
+	size := 64 << 10
+	write := func(key string, n int) error { return writeBlock(s, key, n, size) }
 	n := 0
 	for ; n < 5; n++ {
 		if err := write(fmt.Sprint(n), n+1); err != nil {
@@ -214,7 +210,7 @@ func fillDisk(t *testing.T, s storage.Store, path string) {
 		}
 	}
 	if err == nil { // a backend of many small files: only one large value meets the bound
-		value = bytes.Repeat([]byte("x"), int(limit.Cur)+1)
+		size = int(limit.Cur) + 1
 		err = write(fmt.Sprint(n), n+1)
 	}
 	if !errors.Is(err, storage.ErrFull) {
@@ -234,11 +230,15 @@ func fillDisk(t *testing.T, s storage.Store, path string) {
 	if got := get(t, s, storage.Outbox, fmt.Sprint(n)); got != "<none>" {
 		t.Errorf("the write that failed is visible: %d bytes", len(got))
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+	recoverDisk(t, s, &old, n)
+}
+
+// recoverDisk gives the room back: the next write must succeed and health clear.
+func recoverDisk(t *testing.T, s storage.Store, limit *syscall.Rlimit, n int) {
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, limit); err != nil {
 		t.Fatal(err)
 	}
-	value = value[:64<<10]
-	if err := write(fmt.Sprint(n), n+1); err != nil {
+	if err := writeBlock(s, fmt.Sprint(n), n+1, 64<<10); err != nil {
 		t.Fatalf("with room again: %v", err)
 	}
 	if why := s.Health().Degraded; why != "" {
@@ -247,6 +247,15 @@ func fillDisk(t *testing.T, s storage.Store, path string) {
 	if !t.Failed() {
 		fmt.Println("recovered after", n, "writes")
 	}
+}
+
+// writeBlock commits a block of a size under key, and the number of blocks.
+func writeBlock(s storage.Store, key string, n, size int) error {
+	return s.Update(context.Background(), func(tx storage.Tx) error {
+		return errors.Join(
+			tx.Put(storage.Outbox, key, bytes.Repeat([]byte("x"), size)),
+			tx.Put(storage.Meta, "acked", fmt.Append(nil, n)))
+	})
 }
 
 func largest(t *testing.T, path string) (size int64) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,9 +135,9 @@ func TestBroken(t *testing.T) {
 	if k, _ := kind(t, err); k != adapter.KindUnknown {
 		t.Errorf("slow: %v", err)
 	}
-	calls := 0
+	var calls atomic.Int32
 	cut, _ := mustChannel(t, func(w http.ResponseWriter, _ *http.Request) {
-		calls++
+		calls.Add(1)
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err == nil {
 			_ = conn.Close()
@@ -148,8 +149,8 @@ func TestBroken(t *testing.T) {
 			t.Errorf("cut: %v", err)
 		}
 	}
-	if calls != 2 {
-		t.Errorf("%d requests for 2 tries: the transport repeats by itself", calls)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d requests for 2 tries: the transport repeats by itself", n)
 	}
 	half, _ := mustChannel(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
@@ -180,8 +181,8 @@ func TestBroken(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	var called bool
-	hit := func(http.ResponseWriter, *http.Request) { called = true }
+	var called atomic.Bool
+	hit := func(http.ResponseWriter, *http.Request) { called.Store(true) }
 	for want, change := range map[string]func(*Target){
 		"set channels.webhook.targets.ops.secret": func(g *Target) { g.Secret = "" },
 		"is private; set allowPrivate":            func(g *Target) { g.AllowPrivate = false },
@@ -200,12 +201,12 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%q: %v", to, err)
 		}
 	}
-	if called {
+	if called.Load() {
 		t.Error("a refused delivery was sent")
 	}
 	// A name is judged by what it resolves to.
 	c, srv := mustChannel(t, hit, func(g *Target) { g.AllowPrivate = false; g.URL = strings.Replace(g.URL, "127.0.0.1", "localhost", 1) })
-	if _, err := send(c, 5*time.Second); err == nil || !strings.Contains(err.Error(), "is private") || called {
+	if _, err := send(c, 5*time.Second); err == nil || !strings.Contains(err.Error(), "is private") || called.Load() {
 		t.Errorf("localhost (%s): %v", srv.URL, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type world struct {
 	pipe    *pipeline.Pipeline
 	persist *persist.Stage
 	ready   bool
+	full    atomic.Bool // writes fail with storage.ErrFull
 
 	mu      sync.Mutex
 	clients map[string]*client
@@ -64,10 +66,32 @@ func newWorld(tb testing.TB, change ...func(*Deps)) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &world{tb: tb, store: store, ready: true, clients: make(map[string]*client)}
+	w := &world{tb: tb, ready: true, clients: make(map[string]*client)}
+	w.store = &fullStore{store, &w.full}
 	w.start(change)
 	tb.Cleanup(w.stop)
 	return w
+}
+
+// fullStore is a store whose disk can be full.
+type fullStore struct {
+	storage.Store
+	full *atomic.Bool
+}
+
+func (s *fullStore) Update(ctx context.Context, fn func(storage.Tx) error) error {
+	if s.full.Load() {
+		return storage.ErrFull
+	}
+	return s.Store.Update(ctx, fn)
+}
+
+func (s *fullStore) Health() storage.Health {
+	h := s.Store.Health()
+	if s.full.Load() {
+		h.Degraded = "no space left"
+	}
+	return h
 }
 
 func (w *world) start(change []func(*Deps)) {
@@ -195,15 +219,14 @@ type client struct {
 	id   string
 	hs   frames.Handshake
 	subs frames.Subscriptions
+	// onSend runs after the first frame was sent.
+	onSend func()
 
-	mu       sync.Mutex
-	peer     *frames.Peer
-	frames   [][]byte
-	closed   *frames.Close
-	answered chan struct{} // closed after the first frame or close
-	accepted chan struct{}
-	gone     chan struct{}
-	settled  chan struct{} // closed when the envelope is through, hooks included
+	mu      sync.Mutex
+	peer    *frames.Peer
+	frames  [][]byte
+	closed  *frames.Close
+	settled chan struct{} // closed when the envelope is through, hooks included
 }
 
 // Settle implements pipeline.Settler.
@@ -227,10 +250,12 @@ func (c *client) isClosed() bool {
 
 func (c *client) Send(b frames.Buffer) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.frames = append(c.frames, append([]byte(nil), b.Bytes()...))
+	c.mu.Unlock()
 	b.Release()
-	closeOnce(c.answered)
+	if c.onSend != nil {
+		c.onSend()
+	}
 	return true
 }
 
@@ -240,8 +265,6 @@ func (c *client) Close(cl frames.Close) {
 	if c.closed == nil {
 		c.closed = &cl
 	}
-	closeOnce(c.answered)
-	closeOnce(c.gone)
 }
 
 func (c *client) Accept(p *frames.Peer) {
@@ -251,15 +274,6 @@ func (c *client) Accept(p *frames.Peer) {
 		c.w.tb.Error("accepted before hello was sent")
 	}
 	c.peer = p
-	closeOnce(c.accepted)
-}
-
-func closeOnce(ch chan struct{}) {
-	select {
-	case <-ch:
-	default:
-		close(ch)
-	}
 }
 
 // local is what the server sees of a client on this machine.
@@ -278,7 +292,7 @@ func (w *world) client(hs frames.Handshake) *client {
 	w.nextID++
 	hs.TsMs = time.Now().UnixMilli()
 	c := &client{w: w, id: fmt.Sprintf("conn-%d", w.nextID), hs: hs,
-		answered: make(chan struct{}), accepted: make(chan struct{}), gone: make(chan struct{}), settled: make(chan struct{})}
+		settled: make(chan struct{})}
 	w.clients[c.id] = c
 	return c
 }
