@@ -625,7 +625,7 @@ var methodTable = [...]Method{
 	{Name: "sessions.groups.delete", Family: "sessions-groups", Scope: ScopeWrite, Advertised: true, Effect: true, Params: &schemaTable[228], ParamsSchema: "SessionsGroupsDeleteParams", Index: 218},
 	{Name: "last-heartbeat", Family: "system", Scope: ScopeRead, Advertised: true, Index: 219},
 	{Name: "set-heartbeats", Family: "system", Scope: ScopeAdmin, Advertised: true, Effect: true, Index: 220},
-	{Name: "wake", Family: "cron", Scope: ScopeWrite, Advertised: true, Effect: true, Params: &schemaTable[373], ParamsSchema: "WakeParams", Index: 221},
+	{Name: "wake", Family: "cron", Scope: ScopeWrite, Advertised: true, Turn: true, Effect: true, Params: &schemaTable[373], ParamsSchema: "WakeParams", Index: 221},
 	{Name: "node.pair.list", Family: "nodes", Scope: ScopePairing, Advertised: true, Params: &schemaTable[129], ParamsSchema: "NodePairListParams", Index: 222},
 	{Name: "node.pair.approve", Family: "nodes", Scope: ScopePairing, Advertised: true, Effect: true, Params: &schemaTable[128], ParamsSchema: "NodePairApproveParams", Index: 223},
 	{Name: "node.pair.reject", Family: "nodes", Scope: ScopePairing, Advertised: true, Effect: true, Params: &schemaTable[130], ParamsSchema: "NodePairRejectParams", Index: 224},

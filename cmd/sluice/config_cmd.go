@@ -60,7 +60,7 @@ func newExplainCommand(p *process) *cobra.Command {
 		Long:  "Show every key of the configuration, or those at and below KEY, with the value in force, where it comes from\n(default, file and line, environment, flag), its default, its bound and its meaning. Secrets are not shown.",
 		Args:  atMostOne("KEY"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			_, snap, err := at.load(p)
+			loc, snap, err := at.load(p)
 			if err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ func newExplainCommand(p *process) *cobra.Command {
 			rows := config.Explain(snap, key)
 			switch {
 			case len(rows) == 0:
-				return noSuchKey(snap, key)
+				return noSuchKey(loc, key)
 			case asJSON:
 				return printJSON(p.out, rows)
 			case len(rows) == 1:
@@ -112,17 +112,20 @@ func shown(v any) string {
 	return fmt.Sprint(v)
 }
 
-// noSuchKey names keys that contain the last word of the wrong one.
-func noSuchKey(snap *config.Snapshot, key string) error {
-	word := strings.ToLower(key[strings.LastIndexByte(key, '.')+1:])
-	var near []string
-	for _, e := range config.Explain(snap, "") {
-		if len(near) < 5 && strings.Contains(strings.ToLower(e.Key), word) {
-			near = append(near, e.Key)
-		}
+// noSuchKey names the nearest key. The configuration's own check of a flag knows it.
+func noSuchKey(loc location, key string) error {
+	schema, err := config.NewSchema(sections()...)
+	if err != nil {
+		return err
 	}
-	if len(near) > 0 {
-		return fmt.Errorf("no key %q; similar ones: %s", key, strings.Join(near, ", "))
+	_, err = config.Load(config.Options{Schema: schema, Path: loc.config, Flags: map[string]string{key: ""}})
+	var invalid *config.InvalidError
+	if errors.As(err, &invalid) {
+		for _, issue := range invalid.Issues {
+			if issue.Path == key {
+				return fmt.Errorf("%s: %s", key, issue.Message)
+			}
+		}
 	}
 	return fmt.Errorf("no key %q; `sluice config explain` lists all", key)
 }

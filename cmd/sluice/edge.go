@@ -10,6 +10,7 @@ import (
 	"sluice/frames"
 	"sluice/frames/rest"
 	"sluice/frames/ws"
+	"sluice/stages/adapter/hooks"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
 	"sluice/storage/auth"
@@ -54,11 +55,22 @@ func (g *Gateway) deviceConnected(deviceID string) bool {
 	return false
 }
 
+// buildHooks makes the webhook entrance; it is off unless hooks.enabled.
+func (g *Gateway) buildHooks(snap *config.Snapshot) (err error) {
+	g.hooks, err = hooks.New(section[hooks.Config](snap, "hooks"), hooks.Deps{Pipeline: g.pipe, Log: g.log,
+		Channels: g.channels.available, AgentExists: g.agentExists, DefaultAgent: frames.DefaultAgent,
+		ClientIP: func(r *http.Request) string {
+			in, _ := g.edge.Ingress(r)
+			return in.RemoteIP
+		}})
+	return err
+}
+
 // buildHTTP makes the one HTTP server: WebSocket, probes, metrics, hooks, Control UI.
 func (g *Gateway) buildHTTP(snap *config.Snapshot) (err error) {
 	cfg := section[rest.Config](snap, "gateway.http")
 	g.rest, err = rest.New(rest.Deps{Config: cfg, WS: g.edge, Ready: g.readiness, Startup: g.startup,
-		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Log: g.log})
+		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Hooks: g.hooks, Log: g.log})
 	if err != nil {
 		return err
 	}

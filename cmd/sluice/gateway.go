@@ -19,6 +19,7 @@ import (
 	"sluice/frames/ws"
 	"sluice/pipeline"
 	"sluice/pipeline/telemetry"
+	"sluice/stages/adapter/hooks"
 	"sluice/stages/defend/rules"
 	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/methods/chat"
@@ -61,6 +62,7 @@ type Gateway struct {
 	stages stages
 	edge   *ws.Server
 	rest   *rest.Handler
+	hooks  *hooks.Handler
 	http   *rest.Server
 	addr   net.Addr
 

@@ -10,6 +10,7 @@ import (
 	"sluice/frames"
 	"sluice/frames/ws"
 	"sluice/pipeline/telemetry"
+	"sluice/stages/adapter/hooks"
 	"sluice/stages/defend"
 	"sluice/stages/defend/rules"
 	"sluice/stages/dispatch/agent"
@@ -37,6 +38,7 @@ func (g *Gateway) reload(_, snap *config.Snapshot) {
 		{"gateway.ws", func() error { return g.edge.SetConfig(section[ws.Config](snap, "gateway.ws")) }},
 		{"defend", func() error { return g.stages.defend.Reload(g.defendConfig(snap)) }},
 		{"defend.rules", func() error { return g.rules.Reload(section[rules.Config](snap, "defend.rules")) }},
+		{"hooks", func() error { return g.hooks.Reload(section[hooks.Config](snap, "hooks")) }},
 		{"agent", func() error { return g.runs.Reload(section[agent.Config](snap, "agent")) }},
 		{"telemetry", func() error { return g.tel.Reload(section[telemetry.Config](snap, "telemetry")) }},
 	}

@@ -226,7 +226,7 @@ func (r *replay) send(ctx context.Context, x *exchange, answers map[answerKey]*r
 		return r.flush(false)
 	}
 	if x.method == "connect" && x.conn.Peer() == nil {
-		x.grant(answers[answerKey{x.rec.Conn, x.id}])
+		x.grant(answers[answerKey{x.rec.Conn, string(x.id)}])
 		return r.flush(false)
 	}
 	lease := bufpool.Get(len(raw))

@@ -12,6 +12,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/telemetry"
 	"sluice/stages/adapter"
+	"sluice/stages/adapter/hooks"
 	"sluice/stages/adapter/webhook"
 	"sluice/stages/decode"
 	"sluice/stages/dedupe"
@@ -106,6 +107,7 @@ func sections() []config.Section {
 		{Key: "agent", Doc: "Agents and their model.", Default: agent.Default()},
 		{Key: "system", Doc: "Health and presence.", Default: system.Default()},
 		{Key: "channels.webhook", Doc: "The webhook channel.", Default: webhook.Default()},
+		{Key: "hooks", Doc: "Work that arrives over HTTP.", Default: hooks.Default()},
 		{Key: "storage", Doc: "Where state is kept.", Default: storageConfig{}},
 		{Key: "storage.bolt", Doc: "The bolt backend.", Default: bolt.Default(), Reload: config.ReloadRestart},
 		{Key: "storage.sqlite", Doc: "The sqlite backend.", Default: sqlite.Default(), Reload: config.ReloadRestart},

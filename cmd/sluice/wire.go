@@ -39,7 +39,7 @@ func (g *Gateway) buildEngine(ctx context.Context) error {
 	if err := g.buildEdge(snap); err != nil {
 		return err
 	}
-	for _, build := range []func(*config.Snapshot) error{g.buildOuterStages, g.buildRuns, g.buildMethods, g.buildDispatch, g.buildPipeline, g.buildHTTP} {
+	for _, build := range []func(*config.Snapshot) error{g.buildOuterStages, g.buildRuns, g.buildMethods, g.buildDispatch, g.buildPipeline, g.buildHooks, g.buildHTTP} {
 		if err := build(snap); err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (g *Gateway) buildMethods(snap *config.Snapshot) error {
 	g.sessions = sessions.New(sessions.Deps{Store: g.store, StorePath: g.path, Runs: g.runs, Abort: abort, Active: active,
 		Live: g.live, AgentExists: g.agentExists})
 	g.chat = chat.New(chat.Deps{Store: g.store, Runs: g.runs, Abort: abort, Active: active, Live: g.live,
-		Models: g.system.Models, Commands: g.system.Commands, Events: g.edge})
+		Models: g.system.Models, Commands: g.system.Commands, Events: g.edge, Queue: g.system.Queue})
 	g.outbound = outbound.New(outbound.Deps{Channels: g.channels.available})
 	g.settings = settings.New(g.settingsDeps())
 	if err := g.buildConnect(snap); err != nil {

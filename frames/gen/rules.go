@@ -41,6 +41,7 @@ var express = map[string]bool{"connect": true, "health": true}
 // turns are the methods that can start or steer an agent's turn.
 var turns = map[string]bool{
 	"agent": true, "chat.send": true, "sessions.create": true, "sessions.send": true, "sessions.steer": true,
+	"wake": true,
 }
 
 // readVerbs end the names of methods that only read although their scope is not read.

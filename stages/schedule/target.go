@@ -26,6 +26,7 @@ type turnParams struct {
 	QueueMode  Mode   `json:"queueMode"`
 	Message    string `json:"message"`
 	Task       string `json:"task"`
+	Mode       string `json:"mode"` // of wake
 
 	ChatType      string `json:"chatType"`
 	WasMentioned  *bool  `json:"wasMentioned"`
@@ -54,6 +55,8 @@ func targetOf(method string, params []byte) (target, *frames.Error) {
 		if key == "" {
 			key = "agent:" + orMain(p.AgentID) + ":dashboard:" + uuid.NewString()
 		}
+	case "wake":
+		t.turn = p.Mode == "now"
 	case "agent":
 		if key == "" && p.SessionID != "" {
 			key = "agent:" + orMain(p.AgentID) + ":explicit:" + p.SessionID

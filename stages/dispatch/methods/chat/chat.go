@@ -25,6 +25,8 @@ type Deps struct {
 	Models   func(agentID string) any
 	Commands func() any
 	Events   frames.Broadcaster
+	// Queue keeps a text for the session's next turn (system-event's queue).
+	Queue func(sessionKey, text string)
 }
 
 // Family holds the handlers.
@@ -45,6 +47,7 @@ func (f *Family) Methods() []dispatch.Method {
 		{Name: "chat.message.get", Handle: f.messageGet},
 		{Name: "agent", Handle: f.agent},
 		{Name: "agent.wait", Handle: f.wait, Long: true},
+		{Name: "wake", Handle: f.wake},
 	}
 }
 

@@ -38,6 +38,9 @@ type origin struct {
 
 var originForm = regexp.MustCompile(`^(?i)[a-z][a-z0-9+.-]*://[^/?#\\]+/?$`)
 
+// hostForm is a name as browsers write it: punycode, no spaces, no colons.
+var hostForm = regexp.MustCompile(`^[a-z0-9._-]+$`)
+
 // defaultPorts are dropped from an origin, as browsers do.
 var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21"}
 
@@ -54,12 +57,22 @@ func parseOrigin(header string) (origin, bool) {
 		}
 	}
 	u, err := url.Parse(strings.TrimSuffix(header, "/"))
-	if err != nil || u.User != nil || u.Host == "" || u.Hostname() == "" {
+	if err != nil || u.User != nil {
 		return origin{}, false
 	}
-	o := origin{scheme: strings.ToLower(u.Scheme), name: strings.ToLower(u.Hostname()), host: strings.ToLower(u.Host)}
-	if port := u.Port(); port == "" || port == defaultPorts[o.scheme] {
-		o.host = strings.TrimSuffix(strings.TrimSuffix(o.host, port), ":")
+	o := origin{scheme: strings.ToLower(u.Scheme), name: strings.ToLower(u.Hostname())}
+	o.host = o.name
+	if addr, err := netip.ParseAddr(o.name); err == nil && addr.Is6() {
+		o.host = "[" + o.name + "]"
+	} else if !hostForm.MatchString(o.name) {
+		return origin{}, false
+	}
+	port := u.Port()
+	if port == "" && strings.HasSuffix(u.Host, ":") {
+		return origin{}, false
+	}
+	if port != "" && port != defaultPorts[o.scheme] {
+		o.host += ":" + port
 	}
 	o.text = o.scheme + "://" + o.host
 	return o, true

@@ -171,6 +171,9 @@ func (q *eventQueue) take(session string) []string {
 	return texts
 }
 
+// Queue keeps a text for the session's next turn.
+func (f *Family) Queue(sessionKey, text string) { f.queued.add(sessionKey, text) }
+
 // Notices returns and removes what system-event has queued for a session: the next
 // turn tells the model.
 func (f *Family) Notices(sessionKey string) []string { return f.queued.take(sessionKey) }
