@@ -65,6 +65,13 @@ func (v *Versions) Snapshot() StateVersion {
 	return StateVersion{Presence: v.presence.Load(), Health: v.health.Load()}
 }
 
+// Restore sets both counters at start, to where a former process left them: they never
+// go back, so a client that kept one across a restart sees that it is behind.
+func (v *Versions) Restore(s StateVersion) {
+	v.presence.Store(s.Presence)
+	v.health.Store(s.Health)
+}
+
 // BumpPresence and BumpHealth count one change and return the new state.
 func (v *Versions) BumpPresence() StateVersion {
 	v.presence.Add(1)

@@ -20,19 +20,19 @@ type StageTimeoutsMs struct {
 	Decode   int `json:"decode" doc:"decode's timeout" unit:"ms" min:"1"`
 	Dedupe   int `json:"dedupe" doc:"dedupe's timeout" unit:"ms" min:"1"`
 	Schedule int `json:"schedule" doc:"schedule's timeout" unit:"ms" min:"1"`
-	Defend   int `json:"defend" doc:"defend's timeout; on it the verdict is review, risk 60" unit:"ms" min:"1"`
+	Defend   int `json:"defend" doc:"defend's timeout; above defend.timeoutMs, which decides what an unjudged action becomes" unit:"ms" min:"1"`
 	Dispatch int `json:"dispatch" doc:"dispatch's timeout for a handler that answers at once" unit:"ms" min:"1"`
 	Adapter  int `json:"adapter" doc:"adapter's timeout for handing over a delivery" unit:"ms" min:"1"`
 	Persist  int `json:"persist" doc:"persist's timeout for taking an envelope into a batch" unit:"ms" min:"1"`
 }
 
 // Default returns the embedded defaults: the real gateway's start queue (256 requests,
-// 50 MiB, wire.md 3.8), the first runtime's 2500 ms for defend.
+// 50 MiB, wire.md 3.8), and defend.timeoutMs with room to spare.
 func Default() Config {
 	return Config{
 		QueueFrames: 256,
 		QueueBytes:  50 << 20,
-		TimeoutsMs:  StageTimeoutsMs{Decode: 2000, Dedupe: 1000, Schedule: 1000, Defend: 2500, Dispatch: 10_000, Adapter: 5000, Persist: 5000},
+		TimeoutsMs:  StageTimeoutsMs{Decode: 2000, Dedupe: 1000, Schedule: 1000, Defend: 3000, Dispatch: 10_000, Adapter: 5000, Persist: 5000},
 		DrainMs:     25_000,
 	}
 }

@@ -67,7 +67,10 @@ func (g *Gateway) prune(ctx context.Context) {
 			}
 			_, moreRuns, err := storage.PruneRuns(tx, now.Add(-keepRunsFor).UnixMilli(), keepRuns, pruneStep)
 			more = moreKeys || moreRuns
-			return err
+			if err != nil {
+				return err
+			}
+			return g.reserveVersions(tx)
 		})
 		if err != nil {
 			if ctx.Err() == nil {

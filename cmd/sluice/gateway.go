@@ -184,9 +184,41 @@ func (g *Gateway) openStorage(ctx context.Context) error {
 		if err := storage.CheckSchema(tx); err != nil {
 			return err
 		}
+		if err := g.restoreVersions(tx); err != nil {
+			return err
+		}
 		_, err := storage.AddCounter(tx, storage.CounterBoots, 1)
 		return err
 	})
+}
+
+// versionBlock is how many state versions one start reserves: the counters must not go
+// back after a crash, and must not cost a write for each change.
+const versionBlock = 100_000
+
+// restoreVersions takes the counters up where the reservation of the former process
+// ended, and reserves the next block.
+func (g *Gateway) restoreVersions(tx storage.Tx) error {
+	presence, err := storage.ReadCounter(tx, storage.CounterPresence)
+	if err != nil {
+		return err
+	}
+	health, err := storage.ReadCounter(tx, storage.CounterHealth)
+	if err != nil {
+		return err
+	}
+	g.versions.Restore(frames.StateVersion{Presence: uint64(presence), Health: uint64(health)})
+	return g.reserveVersions(tx)
+}
+
+// reserveVersions moves the reservation ahead of the counters.
+func (g *Gateway) reserveVersions(tx storage.Tx) error {
+	now := g.versions.Snapshot()
+	if _, err := storage.RaiseCounter(tx, storage.CounterPresence, int64(now.Presence)+versionBlock); err != nil {
+		return err
+	}
+	_, err := storage.RaiseCounter(tx, storage.CounterHealth, int64(now.Health)+versionBlock)
+	return err
 }
 
 // Start starts the pipeline, brings back what a former process left, and listens.

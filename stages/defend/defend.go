@@ -45,6 +45,12 @@ type Quick interface {
 	QuickBytes() int
 }
 
+// Judged is Work whose every text came in by a request that this stage let pass: the
+// turn of a chat.send. Judging it again would announce each decision twice.
+type Judged interface {
+	Judged() bool
+}
+
 // Deps are what the stage needs from outside.
 type Deps struct {
 	// Resume continues a parked envelope: the pipeline's Resume.
@@ -162,6 +168,9 @@ func (s *Stage) Reload(cfg Config) error {
 
 // Process implements pipeline.Stage.
 func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
+	if w, ok := e.Work.(Judged); ok && w.Judged() {
+		return pipeline.Next, nil
+	}
 	if e.Work == nil {
 		if m := e.Frame.Spec; m != nil && !s.judged[m.Index] || e.Frame.Kind != frames.KindRequest {
 			return pipeline.Next, nil

@@ -102,6 +102,10 @@ func (r *Run) SessionKey() string { return r.sessionKey }
 // SpanContext is the span of the request that started the run; the turn continues it.
 func (r *Run) SpanContext() trace.SpanContext { return r.parent }
 
+// Judged implements defend's Judged: a run is made by a request that has passed defend,
+// and takes in messages of such requests only.
+func (r *Run) Judged() bool { return true }
+
 // SessionID is the session that the run's messages are stored under.
 func (r *Run) SessionID() string { return r.sessionID }
 

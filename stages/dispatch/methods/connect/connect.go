@@ -161,9 +161,11 @@ type startingDetails struct {
 func (h *Handler) handle(_ context.Context, e *pipeline.Envelope) error {
 	p, perr := frames.ParseConnect(e.Frame.Params)
 	if perr != nil {
+		h.Stats.Refused.Add(1)
 		return closing(perr)
 	}
 	if !h.deps.Ready() {
+		h.Stats.Refused.Add(1)
 		return errStarting
 	}
 	a := &attempt{h: h, e: e, hs: e.Client.Handshake(), p: p, gen: h.auth.Load(), kind: kindOf(&p.Client),

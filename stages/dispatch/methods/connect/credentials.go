@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"sluice/frames"
 	"sluice/storage"
@@ -92,6 +93,29 @@ func pickReason(mode string, token, password reason) reason {
 		return password
 	}
 	return token
+}
+
+// AuthorizeSecret judges a shared secret that came another way than by connect, such as
+// an HTTP Bearer token, with the same limiter: who is locked out on one path is on the
+// other (CVE-2026-62220). from needs RemoteIP, Origin, PeerLoopback and Local.
+// retryAfterMs is above 0 while the client is locked out. In mode none all are let in.
+func (h *Handler) AuthorizeSecret(from *frames.Handshake, secret string) (ok bool, retryAfterMs int64) {
+	gen, who, now := h.auth.Load(), subjectOf(from), time.Now()
+	if gen.Mode == ModeNone {
+		return true, 0
+	}
+	if secret = strings.TrimSpace(secret); secret == "" {
+		return false, 0
+	}
+	if retry, allowed := h.limiter.check(classShared, who, now); !allowed {
+		return false, retry
+	}
+	if !gen.matches(secret) {
+		h.limiter.fail(classShared, who, now)
+		return false, 0
+	}
+	h.limiter.reset(classShared, who)
+	return true, 0
 }
 
 // settle counts wrong credentials that no other one made good.

@@ -304,7 +304,7 @@ func (a *attempt) logPairing() {
 	log := a.h.deps.Log
 	for _, ev := range a.events {
 		log.LogAttrs(context.Background(), slog.LevelInfo, "device pairing", slog.String("event", ev.name),
-			slog.String("device", a.device.DeviceID), slog.String("role", a.p.Role), slog.Any("scopes", a.scopes),
+			slog.String("device", a.device.DeviceID), slog.String("role", a.p.Role), slog.Any("scopes", known(a.scopes)),
 			slog.String("client", a.p.Client.ID), slog.String("ip", a.hs.RemoteIP), slog.String("auth", a.creds.method))
 	}
 	for _, id := range a.pruned {
