@@ -303,6 +303,8 @@ func remedy(e *client.RemoteError, method string) string {
 	case e.Code == string(frames.CodeNotPaired), d.Code == "PAIRING_REQUIRED":
 		id := firstOf(d.RequestID, "ID")
 		return fmt.Sprintf("approve this device on the gateway: sluice call device.pair.list, then device.pair.approve --params '{\"requestId\":%q}', and call again", id)
+	case d.Code == "PROTOCOL_MISMATCH":
+		return "the gateway does not speak these protocol versions; leave --protocol out, or give the version that details name"
 	case d.Code == "MISSING_SCOPE":
 		return fmt.Sprintf("this connection was not granted %s; ask for it with --scopes, or have the device approved for it", d.MissingScope)
 	case strings.HasPrefix(e.Message, "unknown method:"):

@@ -13,5 +13,9 @@ func (g *Gateway) defenders(snap *config.Snapshot) ([]defend.Defender, error) {
 	if g.rules, err = rules.New(section[rules.Config](snap, "defend.rules")); err != nil {
 		return nil, err
 	}
-	return []defend.Defender{g.rules}, nil
+	list := []defend.Defender{g.rules}
+	if g.opts.defenders != nil {
+		list = g.opts.defenders(list)
+	}
+	return list, nil
 }

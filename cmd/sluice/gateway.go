@@ -20,6 +20,7 @@ import (
 	"sluice/pipeline"
 	"sluice/pipeline/telemetry"
 	"sluice/stages/adapter/hooks"
+	"sluice/stages/defend"
 	"sluice/stages/defend/rules"
 	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/methods/chat"
@@ -41,6 +42,11 @@ type gatewayOptions struct {
 	flags    map[string]string // dotted configuration keys
 	stderr   io.Writer
 	noListen bool // no socket: replay feeds the pipeline itself
+
+	// Tests put themselves between the gateway and its store or its defenders; nil
+	// leaves both as they are.
+	wrapStore func(storage.Store) storage.Store
+	defenders func([]defend.Defender) []defend.Defender
 }
 
 // Gateway is one running gateway: the edge, the pipeline and everything behind it.
@@ -95,16 +101,12 @@ type Gateway struct {
 
 // newGateway builds a gateway and opens its state; nothing runs yet. On an error what
 // was opened is closed again.
-func newGateway(ctx context.Context, opts gatewayOptions) (g *Gateway, err error) {
-	g = &Gateway{opts: opts, loc: opts.location, started: time.Now(), seed: maphash.MakeSeed(), stability: system.NewStability(), loop: system.NewLoopMeter()}
+func newGateway(ctx context.Context, opts gatewayOptions) (*Gateway, error) {
+	g := &Gateway{opts: opts, loc: opts.location, started: time.Now(), seed: maphash.MakeSeed(), stability: system.NewStability(), loop: system.NewLoopMeter()}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	defer func() {
-		if err != nil {
-			g.close(ctx)
-		}
-	}()
 	for _, step := range []func(context.Context) error{g.openState, g.openTelemetry, g.openStorage, g.buildEngine} {
 		if err := step(ctx); err != nil {
+			g.close(ctx)
 			return nil, err
 		}
 	}
@@ -175,6 +177,9 @@ func (g *Gateway) openStorage(ctx context.Context) error {
 	var err error
 	if g.store, g.path, err = openStore(g.loc, g.conf.Current()); err != nil {
 		return err
+	}
+	if g.opts.wrapStore != nil {
+		g.store = g.opts.wrapStore(g.store)
 	}
 	for _, file := range g.store.Health().SetAside {
 		g.log.Error("damaged state was set aside; what could be read of it was kept", "file", file)

@@ -2,15 +2,16 @@
 // one transaction and lets their answers go only after that (design.md, law 3).
 //
 // One goroutine writes. It takes what is queued, runs every envelope's effects inside
-// one storage.Update, and resumes them all after the fsync: latency is one fsync, with
-// no artificial delay, and throughput grows with the number of writers that wait
-// (group commit; libraries.md 2.4 measures 10 us a write at 256 callers against 660 us
-// alone).
+// one storage.Update, and hands the envelopes to a second goroutine that resumes them
+// after the fsync: latency is one fsync, with no artificial delay, and throughput grows
+// with the number of writers that wait (group commit; libraries.md 2.4 measures 10 us a
+// write at 256 callers against 660 us alone). The second goroutine is there because
+// resuming an envelope runs whatever hangs on its end, and that may itself want to
+// write (Update): on the writer's own goroutine it would wait for itself.
 package persist
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,26 +22,6 @@ import (
 	"sluice/storage"
 )
 
-// Config bounds the write queue.
-type Config struct {
-	QueueEnvelopes int `json:"queueEnvelopes" doc:"envelopes that wait to be written; at the bound writes are refused with UNAVAILABLE" min:"1"`
-	BatchEnvelopes int `json:"batchEnvelopes" doc:"envelopes in one transaction" min:"1"`
-}
-
-// Default returns the embedded defaults; libraries.md 2.4 measured batches of 256.
-func Default() Config { return Config{QueueEnvelopes: 4096, BatchEnvelopes: 256} }
-
-// Validate names the first field that is out of its bounds.
-func (c Config) Validate() error {
-	if c.QueueEnvelopes < 1 {
-		return fmt.Errorf("queueEnvelopes: %d; at least 1", c.QueueEnvelopes)
-	}
-	if c.BatchEnvelopes < 1 {
-		return fmt.Errorf("batchEnvelopes: %d; at least 1", c.BatchEnvelopes)
-	}
-	return nil
-}
-
 // Stage implements pipeline.Stage.
 type Stage struct {
 	cfg    Config
@@ -48,10 +29,14 @@ type Stage struct {
 	log    *slog.Logger
 	resume func(*pipeline.Envelope, error)
 
-	queue   chan item
-	quit    chan struct{}
-	done    chan struct{}
-	stop    sync.Once
+	queue   *handoff[item]    // to the writer
+	written *handoff[outcome] // to the releaser
+	held    atomic.Int64      // envelopes taken and not yet resumed
+	slots   chan struct{}     // one for each Update under way
+	mu      sync.Mutex        // guards started
+	started bool
+	ended   chan struct{} // closed when both goroutines have ended
+
 	overlay *storage.Overlay
 	results []error // of the batch being written, by index
 
@@ -61,8 +46,8 @@ type Stage struct {
 // Stats are the stage's counters.
 type Stats struct {
 	Commits atomic.Uint64 // transactions
-	Written atomic.Uint64 // envelopes made durable
-	Failed  atomic.Uint64 // envelopes refused because the store could not write
+	Written atomic.Uint64 // envelopes and updates made durable
+	Failed  atomic.Uint64 // envelopes and updates refused because the store could not write
 	Commit  pipeline.Histogram
 }
 
@@ -79,8 +64,8 @@ func New(cfg Config, store storage.Store, resume func(*pipeline.Envelope, error)
 		return nil, err
 	}
 	return &Stage{cfg: cfg, store: store, log: log, resume: resume,
-		queue: make(chan item, cfg.QueueEnvelopes),
-		quit:  make(chan struct{}), done: make(chan struct{}),
+		queue: newHandoff[item](), written: newHandoff[outcome](),
+		slots: make(chan struct{}, cfg.QueueUpdates), ended: make(chan struct{}),
 		overlay: storage.NewOverlay(nil), results: make([]error, cfg.BatchEnvelopes)}, nil
 }
 
@@ -89,15 +74,30 @@ func (s *Stage) Name() string { return "persist" }
 
 // Start implements pipeline.Starter.
 func (s *Stage) Start(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started {
+		return nil
+	}
+	s.started = true
 	go s.write()
+	go s.release()
 	return nil
 }
 
-// Stop implements pipeline.Stopper: what is queued is still written.
+// Stop implements pipeline.Stopper: what is queued is still written and answered; what
+// comes later is refused. It may be called twice, and without Start.
 func (s *Stage) Stop(ctx context.Context) error {
-	s.stop.Do(func() { close(s.quit) })
+	s.queue.close()
+	s.mu.Lock()
+	if !s.started { // there is no writer, so this goroutine does its last round
+		s.started = true
+		go s.write()
+		go s.release()
+	}
+	s.mu.Unlock()
 	select {
-	case <-s.done:
+	case <-s.ended:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("persist: still writing: %w", ctx.Err())
@@ -107,192 +107,96 @@ func (s *Stage) Stop(ctx context.Context) error {
 // Health implements pipeline.Healther.
 func (s *Stage) Health() string { return s.store.Health().Degraded }
 
+// Waiting returns how many envelopes wait to be written or answered, and how many
+// Updates are under way.
+func (s *Stage) Waiting() (envelopes, updates int) { return int(s.held.Load()), len(s.slots) }
+
+var (
+	errQueueFull = frames.Unavailable(1000, "the disk cannot keep up with writes; nothing was changed; try again")
+	errStopping  = frames.Unavailable(1000, "gateway restart in progress")
+)
+
 // Process implements pipeline.Stage: an envelope without effects has nothing to wait
 // for; one that failed earlier has none to write.
 func (s *Stage) Process(_ context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
 	if len(e.Effects) == 0 {
 		return pipeline.Next, nil
 	}
-	if len(s.queue) == cap(s.queue) {
+	if _, err, _ := e.Result(); err != nil {
+		return pipeline.Next, nil
+	}
+	if s.held.Add(1) > int64(s.cfg.QueueEnvelopes) {
+		s.held.Add(-1)
 		s.Stats.Failed.Add(1)
 		return pipeline.Done, errQueueFull
 	}
-	return e.Park(func() { s.queue <- item{e: e} }), nil
+	given := false
+	v := e.Park(func() {
+		given = true
+		if !s.queue.put(item{e: e}) {
+			s.held.Add(-1)
+			s.resume(e, errStopping)
+		}
+	})
+	if !given { // the stage's timeout has answered e; nothing of it may be written
+		s.held.Add(-1)
+	}
+	return v, nil
 }
 
 // item is one entry of the write queue: an envelope, or a change of Sluice's own.
 type item struct {
-	e    *pipeline.Envelope
-	fn   func(storage.Tx) error
-	done chan error // of fn; buffered
+	e *pipeline.Envelope
+	u *update
 }
+
+// outcome is a written envelope.
+type outcome struct {
+	e   *pipeline.Envelope
+	err error
+}
+
+// update is a change that no envelope carries.
+type update struct {
+	fn    func(storage.Tx) error
+	done  chan error // buffered
+	state atomic.Int32
+}
+
+// The states of an update: whoever moves it on from queued decides its fate.
+const (
+	queued int32 = iota
+	writing
+	withdrawn
+)
 
 // Update runs fn in the next batch and returns when it is durable. It is for changes
 // that no envelope carries (a run that starts, a device that was seen): there is one
-// writer, and this is its door. fn must not block.
+// writer, and this is its door. fn must not block. It may be called from hooks of an
+// envelope's end, but not from an Effect.
+//
+// ctx bounds the wait for fn's turn: when it ends before that, fn never runs. A
+// transaction that has begun is waited for. After Stop it returns storage.ErrClosed.
 func (s *Stage) Update(ctx context.Context, fn func(storage.Tx) error) error {
-	it := item{fn: fn, done: make(chan error, 1)}
 	select {
-	case s.queue <- it:
-	case <-s.quit:
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-s.ended:
 		return storage.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	u := &update{fn: fn, done: make(chan error, 1)}
+	if !s.queue.put(item{u: u}) {
+		return storage.ErrClosed
+	}
 	select {
-	case err := <-it.done:
+	case err := <-u.done:
 		return err
-	case <-s.done:
-		select {
-		case err := <-it.done:
-			return err
-		default:
-			return storage.ErrClosed
+	case <-ctx.Done():
+		if u.state.CompareAndSwap(queued, withdrawn) {
+			return ctx.Err()
 		}
+		return <-u.done
 	}
-}
-
-var errQueueFull = frames.Unavailable(1000, "the disk cannot keep up with writes; nothing was changed; try again")
-
-func (s *Stage) write() {
-	defer close(s.done)
-	batch := make([]item, 0, s.cfg.BatchEnvelopes)
-	for {
-		select {
-		case it := <-s.queue:
-			batch = s.fill(append(batch[:0], it))
-			s.commit(batch)
-		case <-s.quit:
-			if batch = s.fill(batch[:0]); len(batch) == 0 {
-				return
-			}
-			s.commit(batch)
-		}
-	}
-}
-
-// fill takes what else is queued, up to the batch bound.
-func (s *Stage) fill(batch []item) []item {
-	for len(batch) < s.cfg.BatchEnvelopes {
-		select {
-		case it := <-s.queue:
-			batch = append(batch, it)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// commit writes one batch and resumes its envelopes. The batch is all or nothing on
-// the disk's part; an effect that refuses (a conflict, a missing session) undoes only
-// its own envelope's writes.
-func (s *Stage) commit(batch []item) {
-	begin := pipeline.Now()
-	err := s.store.Update(context.Background(), func(tx storage.Tx) error {
-		for i, it := range batch {
-			err := s.apply(tx, it)
-			s.results[i] = err
-			if err != nil && isStorage(err) {
-				return err
-			}
-		}
-		return nil
-	})
-	s.Stats.Commit.Observe(pipeline.Now() - begin)
-	s.Stats.Commits.Add(1)
-	if err != nil {
-		s.failed(batch, err)
-		return
-	}
-	for i, it := range batch {
-		if s.results[i] == nil {
-			s.Stats.Written.Add(1)
-		}
-		batch[i] = item{}
-		s.finish(it, s.results[i])
-	}
-}
-
-func (s *Stage) finish(it item, err error) {
-	if it.e == nil {
-		it.done <- err
-		return
-	}
-	s.resume(it.e, err)
-}
-
-func (s *Stage) failed(batch []item, err error) {
-	s.Stats.Failed.Add(uint64(len(batch)))
-	s.log.Error("state could not be saved", "err", err, "requests", len(batch))
-	answer := frames.Unavailable(2000, "state could not be saved (%s); nothing was changed; try again", why(err))
-	for i, it := range batch {
-		batch[i] = item{}
-		s.finish(it, answer)
-	}
-}
-
-// why names the cause in words that a client may see: no paths.
-func why(err error) string {
-	switch {
-	case errors.Is(err, storage.ErrFull):
-		return "the disk is full"
-	case errors.Is(err, storage.ErrClosed):
-		return "the gateway is stopping"
-	}
-	return "the store failed; the gateway's log has the cause"
-}
-
-// apply runs one item's effects above tx. A panic is its own failure, not the batch's.
-func (s *Stage) apply(tx storage.Tx, it item) (err error) {
-	s.overlay.Reset(tx)
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("effect panicked: %v", r)
-		}
-	}()
-	if err := s.run(it); err != nil {
-		return err
-	}
-	if err := s.overlay.Flush(); err != nil {
-		return storageError{err}
-	}
-	return nil
-}
-
-func (s *Stage) run(it item) error {
-	if it.e == nil {
-		return it.fn(s.overlay)
-	}
-	for _, eff := range it.e.Effects {
-		if err := eff.Apply(s.overlay, it.e); err != nil {
-			return err
-		}
-	}
-	return s.remember(it.e)
-}
-
-// remember stores the answer under the idempotency key in the same transaction, so
-// that a client that never saw the acknowledgement and asks again, even after a
-// restart, gets it instead of a second effect.
-func (s *Stage) remember(e *pipeline.Envelope) error {
-	if e.Claim == nil {
-		return nil
-	}
-	payload, _, ok := e.Result()
-	if !ok {
-		return nil
-	}
-	row := e.Claim.Row(payload)
-	return storage.PutIdempotency(s.overlay, &row)
-}
-
-// storageError marks failures of the store itself, which fail the whole batch.
-type storageError struct{ error }
-
-func (e storageError) Unwrap() error { return e.error }
-
-func isStorage(err error) bool {
-	var se storageError
-	return errors.As(err, &se) || errors.Is(err, storage.ErrFull) || errors.Is(err, storage.ErrClosed)
 }

@@ -1,0 +1,2 @@
+// Package badinput holds tests only.
+package badinput
