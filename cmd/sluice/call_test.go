@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -100,4 +103,20 @@ func TestSecretStaysHere(t *testing.T) {
 	if err != nil || opt.Auth.Password != "pw" || opt.Auth.Token != "" || opt.URL != "ws://127.0.0.1:7" {
 		t.Errorf("%+v, %v", opt, err)
 	}
+}
+
+// TestCallFinal: a turn is accepted first and answered when it has ended.
+func TestCallFinal(t *testing.T) {
+	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, `data: {"model":"m","choices":[{"index":0,"delta":{"content":"fine"}}]}`+"\n\n"+
+			`data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
+	}))
+	defer model.Close()
+	c := newCLI(t)
+	c.env = append(c.env, "OPENAI_BASE_URL="+model.URL, "OPENAI_MODEL=m")
+	c.serve()
+	args := []string{"call", "agent", "--params", `{"message":"how are you?","agentId":"main","idempotencyKey":"once"}`}
+	c.want(0, append(args, "--final"), "accepted: {", `"status": "ok"`, "fine")
+	c.want(0, []string{"call", "agent", "--params", `{"message":"and now?","agentId":"main","idempotencyKey":"twice"}`}, `"status": "accepted"`)
 }

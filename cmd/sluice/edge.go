@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"net"
 	"net/http"
 	"strings"
@@ -21,8 +19,11 @@ func (g *Gateway) buildConnect(snap *config.Snapshot) (err error) {
 	if g.authority, err = auth.New(section[auth.Config](snap, "gateway.devices"), []byte(g.secret)); err != nil {
 		return err
 	}
+	edge := section[ws.Config](snap, "gateway.ws")
 	g.connect, err = connect.New(connect.Deps{Authority: g.authority, DeviceConnected: g.deviceConnected,
-		Config: section[connect.Config](snap, "gateway.handshake"), Auth: g.auth(snap), Store: g.store, Log: g.log,
+		Config: section[connect.Config](snap, "gateway.handshake"),
+		Policy: connect.Policy{TickIntervalMs: int64(edge.TickIntervalMs), MaxPayloadBytes: int64(edge.MaxFrameBytes), MaxBufferedBytes: int64(edge.MaxBufferedBytes)},
+		Auth:   g.auth(snap), Store: g.store, Log: g.log,
 		Server: connect.Server{Version: Version, BootID: g.bootID, ConfigPath: g.loc.config, StateDir: g.loc.state, Started: g.started},
 		Ready:  g.ready.Load, Resume: g.resume, Connected: g.connected,
 		CloseWhere:  func(match func(*frames.Peer) bool, c frames.Close) { g.edge.CloseWhere(match, c) },
@@ -104,7 +105,6 @@ func (g *Gateway) authorizeHTTP(r *http.Request, in ws.Ingress) rest.Verdict {
 	if !ok {
 		return rest.Verdict{}
 	}
-	want := g.auth(g.conf.Current())
-	a, b := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(want.Secret))
-	return rest.Verdict{OK: want.Mode == connect.ModeNone || want.Secret != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1}
+	good, retryAfterMs := g.connect.AuthorizeSecret(&frames.Handshake{RemoteIP: in.RemoteIP, PeerLoopback: in.PeerLoopback, Local: in.Local}, secret)
+	return rest.Verdict{OK: good, RetryAfterMs: retryAfterMs}
 }

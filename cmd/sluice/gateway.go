@@ -314,6 +314,7 @@ func (g *Gateway) Stop(ctx context.Context) error {
 func (g *Gateway) shutdown(ctx context.Context) error {
 	g.ready.Store(false)
 	g.stages.schedule.Hold()
+	g.connect.Close() // delayed refusals go now instead of holding the drain
 	g.log.Info("stopping: draining")
 	if left := g.pipe.Drain(ctx); left > 0 {
 		g.log.Warn("the drain time is over; running turns are ended and kept as they are", "in flight", left)

@@ -10,9 +10,7 @@ package dedupe
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"hash/maphash"
 	"sync/atomic"
 	"time"
 
@@ -23,12 +21,10 @@ import (
 
 // Stage implements pipeline.Stage.
 type Stage struct {
-	cfg    Config
 	store  storage.Store
 	resume func(*pipeline.Envelope)
 	now    func() time.Time
-	seed   maphash.Seed
-	shards [shardCount]shard
+	table  table
 
 	Stats Stats
 }
@@ -42,8 +38,6 @@ type Stats struct {
 	Refused   atomic.Uint64 // table or waiters at their bound
 }
 
-const shardCount = 16
-
 var (
 	_ pipeline.Stage   = (*Stage)(nil)
 	_ pipeline.Settler = (*entry)(nil)
@@ -55,11 +49,8 @@ func New(cfg Config, store storage.Store, resumeDone func(*pipeline.Envelope)) (
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Stage{cfg: cfg, store: store, resume: resumeDone, now: time.Now, seed: maphash.MakeSeed()}
-	for i := range s.shards {
-		s.shards[i].entries = make(map[string]*entry)
-	}
-	return s, nil
+	return &Stage{store: store, resume: resumeDone, now: time.Now,
+		table: table{cfg: cfg, entries: make(map[string]*entry)}}, nil
 }
 
 // Name implements pipeline.Stage.
@@ -69,6 +60,7 @@ var (
 	errConflict = frames.Invalid("This message ID was already used for different input. Check the conversation history and use a new message ID to send again.").
 			WithDetails(map[string]any{"reason": "chat-request-conflict"})
 	errTableFull = frames.Unavailable(1000, "too many requests with an idempotency key are in flight; try again")
+	errWaiters   = frames.Unavailable(1000, "too many repetitions of this request wait for its answer; try again")
 )
 
 // Process implements pipeline.Stage.
@@ -86,87 +78,127 @@ func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Ver
 		return pipeline.Next, nil
 	}
 	key := e.Peer.Identity + "\x00" + rule.namespace + "\x00" + raw
-	hash := contentHash(m.Name, e.Frame.Params, rule.volatile)
-	sh := &s.shards[maphash.String(s.seed, key)%shardCount]
-	return s.admit(ctx, sh, e, rule, key, hash)
+	return s.admit(ctx, &request{e: e, rule: rule, key: key, hash: contentHash(m.Name, e.Frame.Params, rule.volatile)})
 }
 
-// admit decides under the shard's lock what e is: first, duplicate or conflict.
-func (s *Stage) admit(ctx context.Context, sh *shard, e *pipeline.Envelope, rule rule, key string, hash [32]byte) (pipeline.Verdict, error) {
-	now := s.now()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.expire(now)
-	en := sh.entries[key]
-	if en == nil {
-		var err error
-		if en, err = s.recall(ctx, sh, e.Frame.Method, key, now); err != nil {
+// request is what admit decides on.
+type request struct {
+	e    *pipeline.Envelope
+	rule rule
+	key  string
+	hash [32]byte
+}
+
+// admit decides what r is: first, duplicate or conflict. A key that the table does not
+// know may be in the store, from before a restart or from before it was evicted. That
+// is read without the table's lock, and read again if meanwhile the table could have
+// both learned and forgotten the key.
+func (s *Stage) admit(ctx context.Context, r *request) (pipeline.Verdict, error) {
+	var settled uint64
+	for recalled := false; ; recalled = true {
+		v, err, decided := s.decide(r, recalled, settled, &settled)
+		if decided {
+			return v, err
+		}
+		row, err := s.recall(ctx, r.key)
+		if err != nil {
 			return pipeline.Done, err
 		}
+		if row != nil {
+			return s.replayRow(r, row)
+		}
 	}
-	switch {
-	case en == nil:
-		return s.first(sh, e, key, hash)
-	case en.hash != hash && rule.conflict:
-		s.Stats.Conflicts.Add(1)
-		return pipeline.Done, errConflict
-	case en.settled:
-		s.Stats.Replayed.Add(1)
-		e.Answer(en.payload)
-		return pipeline.Done, nil
-	case len(en.waiters) >= s.cfg.MaxWaiters:
-		s.Stats.Refused.Add(1)
-		return pipeline.Done, errTableFull
-	}
-	s.Stats.Joined.Add(1)
-	return e.Park(func() { en.waiters = append(en.waiters, e) }), nil
 }
 
-func (s *Stage) first(sh *shard, e *pipeline.Envelope, key string, hash [32]byte) (pipeline.Verdict, error) {
-	if len(sh.entries) >= s.cfg.MaxEntries/shardCount+1 && !sh.evict() {
+// decide settles r under the lock if the table is enough to do so; otherwise the store
+// must be read, and seen is set to what that reading is certain to show.
+func (s *Stage) decide(r *request, recalled bool, since uint64, seen *uint64) (v pipeline.Verdict, err error, decided bool) {
+	t := &s.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(s.now())
+	if en := t.entries[r.key]; en != nil {
+		v, err = s.duplicate(r, en)
+		return v, err, true
+	}
+	if recalled && t.evicted <= since {
+		v, err = s.first(r)
+		return v, err, true
+	}
+	*seen = t.settles
+	return 0, nil, false
+}
+
+// duplicate handles a request whose key is in the table.
+func (s *Stage) duplicate(r *request, en *entry) (pipeline.Verdict, error) {
+	switch {
+	case en.hash != r.hash && r.rule.conflict:
+		s.Stats.Conflicts.Add(1)
+		return pipeline.Done, errConflict
+	case en.state != inFlight:
+		s.Stats.Replayed.Add(1)
+		r.e.Answer(en.payload)
+		return pipeline.Done, nil
+	case len(en.waiters) >= s.table.cfg.MaxWaiters:
+		s.Stats.Refused.Add(1)
+		return pipeline.Done, errWaiters
+	}
+	s.Stats.Joined.Add(1)
+	return r.e.Park(func() { en.waiters = append(en.waiters, r.e) }), nil
+}
+
+func (s *Stage) first(r *request) (pipeline.Verdict, error) {
+	if !s.table.trim(1) {
 		s.Stats.Refused.Add(1)
 		return pipeline.Done, errTableFull
 	}
 	s.Stats.First.Add(1)
-	en := &entry{stage: s, shard: sh, key: key, hash: hash, method: e.Frame.Method}
-	sh.entries[key] = en
-	e.Claim = en
-	e.OnSettle(en)
+	en := &entry{stage: s, key: r.key, hash: r.hash, method: r.e.Frame.Method}
+	s.table.add(en)
+	r.e.Claim = en
+	r.e.OnSettle(en)
 	return pipeline.Next, nil
 }
 
 // recall looks for a key that was acknowledged before a restart, or that the table had
-// no room to keep. The store is only asked for keys that the table does not know, and
-// its answer is not put into the table: a run that a restart brought back still changes
-// it there.
-func (s *Stage) recall(ctx context.Context, sh *shard, method, key string, now time.Time) (*entry, error) {
-	var row storage.IdempotencyRow
-	found := false
+// no room to keep; nil means that there is none. Its answer is not put into the table:
+// a run that a restart brought back still changes it in the store.
+func (s *Stage) recall(ctx context.Context, key string) (*storage.IdempotencyRow, error) {
+	var found *storage.IdempotencyRow
 	err := s.store.View(ctx, func(r storage.Reader) error {
-		var err error
-		row, err = storage.GetIdempotency(r, storageKey(key))
+		row, err := storage.GetIdempotency(r, storageKey(key))
 		if errors.Is(err, storage.ErrNotFound) {
 			return nil
 		}
-		found = err == nil
+		if err == nil && row.ExpiresAtMs > s.now().UnixMilli() {
+			row.Answer = row.Answer.Clone() // it must outlive the transaction
+			found = &row
+		}
 		return err
 	})
-	if err != nil || !found || row.ExpiresAtMs <= now.UnixMilli() {
-		return nil, err
+	return found, err
+}
+
+func (s *Stage) replayRow(r *request, row *storage.IdempotencyRow) (pipeline.Verdict, error) {
+	if row.ContentHash != hashText(r.hash) && r.rule.conflict {
+		s.Stats.Conflicts.Add(1)
+		return pipeline.Done, errConflict
 	}
-	en := &entry{stage: s, shard: sh, key: key, method: method, settled: true,
-		payload: append([]byte(nil), row.Answer...), expires: time.UnixMilli(row.ExpiresAtMs)}
-	hex.Decode(en.hash[:], []byte(row.ContentHash))
-	return en, nil
+	s.Stats.Replayed.Add(1)
+	r.e.Answer(row.Answer)
+	return pipeline.Done, nil
 }
 
 // Size is the number of keys in the table.
 func (s *Stage) Size() int {
-	n := 0
-	for i := range s.shards {
-		s.shards[i].mu.Lock()
-		n += len(s.shards[i].entries)
-		s.shards[i].mu.Unlock()
-	}
-	return n
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	return len(s.table.entries)
+}
+
+// Bytes is what the table holds, at most Config.MaxBytes and the keys in flight.
+func (s *Stage) Bytes() int64 {
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	return s.table.bytes
 }

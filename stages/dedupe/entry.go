@@ -1,96 +1,60 @@
 package dedupe
 
 import (
+	"container/list"
 	"encoding/hex"
-	"sync"
 	"time"
 
 	"sluice/pipeline"
 	"sluice/storage"
 )
 
-// shard is a part of the table. Entries expire in the order in which they were settled
-// (the TTL is one for all), so expiry pops from the front of a queue: O(1) a request.
-type shard struct {
-	mu      sync.Mutex
-	entries map[string]*entry
-	fifo    []*entry // settled, by expiry
-}
-
-// entry is one key. Its fields are guarded by its shard's lock.
+// entry is one key, and the claim of the request that came with it first. Its fields
+// are guarded by the table's lock.
 type entry struct {
 	stage    *Stage
-	shard    *shard
 	key      string
 	method   string
 	hash     [32]byte
-	settled  bool
+	state    entryState
 	payload  []byte
-	replaced bool // payload was set by Replace
+	replaced int // how often Replace was called
+	settleNo uint64
 	expires  time.Time
+	place    *list.Element // in table.open or table.ended
+	size     int64
 	waiters  []*pipeline.Envelope
 }
 
-// expire drops what is past its time.
-func (sh *shard) expire(now time.Time) {
-	i := 0
-	for i < len(sh.fifo) && !sh.fifo[i].expires.After(now) {
-		sh.drop(sh.fifo[i])
-		i++
-	}
-	if i > 0 {
-		sh.fifo = append(sh.fifo[:0], sh.fifo[i:]...)
-	}
-}
-
-// evict makes room by dropping the settled entry that is nearest its end: it stays in
-// the store, so forgetting it here costs a read, not a second effect.
-func (sh *shard) evict() bool {
-	if len(sh.fifo) == 0 {
-		return false
-	}
-	sh.drop(sh.fifo[0])
-	sh.fifo = append(sh.fifo[:0], sh.fifo[1:]...)
-	return true
-}
-
-func (sh *shard) drop(en *entry) {
-	if sh.entries[en.key] == en {
-		delete(sh.entries, en.key)
-	}
-}
-
-// Row implements pipeline.Claim.
+// Row implements pipeline.Claim. The row of a request that has started a run lives as
+// long as a run may. A nil answer is the caller's to fill in: the run has ended, and
+// the row lives on as that of any other request.
 func (en *entry) Row(answer []byte) storage.IdempotencyRow {
-	en.shard.mu.Lock()
-	defer en.shard.mu.Unlock()
-	if en.replaced {
+	t := &en.stage.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ttl := t.cfg.ttl()
+	if en.replaced > 0 && answer != nil {
 		answer = en.payload
+		if en.replaced == 1 {
+			ttl = t.cfg.runTTL()
+		}
 	}
 	return storage.IdempotencyRow{Key: storageKey(en.key), ContentHash: hex.EncodeToString(en.hash[:]),
-		Method: en.method, Answer: append([]byte(nil), answer...),
-		ExpiresAtMs: en.stage.now().Add(en.stage.ttl()).UnixMilli()}
+		Method: en.method, Answer: append([]byte(nil), answer...), ExpiresAtMs: en.stage.now().Add(ttl).UnixMilli()}
 }
 
-// Replace implements pipeline.Claim.
+// Replace implements pipeline.Claim. Called before the request has ended it promises
+// that it will be called again: what duplicates get until then is not final. An entry
+// that has left the table stays out; the store has what duplicates get.
 func (en *entry) Replace(payload []byte) {
-	en.shard.mu.Lock()
-	defer en.shard.mu.Unlock()
-	en.payload, en.replaced = append([]byte(nil), payload...), true
-	if en.settled { // a run's end: its time starts anew
-		en.shard.unqueue(en)
-		en.expires = en.stage.now().Add(en.stage.ttl())
-		en.shard.fifo = append(en.shard.fifo, en)
-		en.shard.entries[en.key] = en
-	}
-}
-
-func (sh *shard) unqueue(en *entry) {
-	for i, x := range sh.fifo {
-		if x == en {
-			sh.fifo = append(sh.fifo[:i], sh.fifo[i+1:]...)
-			return
-		}
+	t := &en.stage.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	en.payload = append([]byte(nil), payload...)
+	en.replaced++
+	if en.state != inFlight && t.entries[en.key] == en {
+		t.settle(en, ended, en.stage.now())
 	}
 }
 
@@ -98,26 +62,31 @@ func (sh *shard) unqueue(en *entry) {
 // next try is a first one; those that waited get the same error now.
 func (en *entry) Settle(e *pipeline.Envelope) {
 	payload, err, _ := e.Result()
-	en.shard.mu.Lock()
+	t := &en.stage.table
+	t.mu.Lock()
 	waiters := en.waiters
 	en.waiters = nil
 	if err != nil {
-		en.shard.drop(en)
+		t.drop(en)
 	} else {
-		if !en.replaced {
+		if en.replaced == 0 {
 			en.payload = append([]byte(nil), payload...)
 		}
-		en.settled = true
-		en.expires = en.stage.now().Add(en.stage.ttl())
-		en.shard.fifo = append(en.shard.fifo, en)
+		state := ended
+		if en.replaced == 1 {
+			state = open
+		}
+		t.settles++
+		en.settleNo = t.settles
+		payload = en.payload
+		t.settle(en, state, en.stage.now())
 	}
-	answer := en.payload
-	en.shard.mu.Unlock()
+	t.mu.Unlock()
 	for _, w := range waiters {
 		if err != nil {
 			w.Fail(err)
 		} else {
-			w.Answer(answer)
+			w.Answer(payload)
 		}
 		en.stage.resume(w)
 	}

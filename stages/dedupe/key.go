@@ -4,37 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
-
-// Config bounds the table.
-type Config struct {
-	TTLMs      int `json:"ttlMs" doc:"how long a key is remembered after its request ended" unit:"ms" min:"1000"`
-	MaxEntries int `json:"maxEntries" doc:"keys kept in memory; older ones are still found in the store until their time is over" min:"16"`
-	MaxWaiters int `json:"maxWaiters" doc:"duplicates that may wait for one request in flight" min:"1"`
-}
-
-// Default returns the real gateway's 5 minutes and 1 000 keys (wire.md 3.10).
-func Default() Config { return Config{TTLMs: 300_000, MaxEntries: 1000, MaxWaiters: 64} }
-
-// Validate names the first field that is out of its bounds.
-func (c Config) Validate() error {
-	switch {
-	case c.TTLMs < 1000:
-		return fmt.Errorf("ttlMs: %d; at least 1000", c.TTLMs)
-	case c.MaxEntries < shardCount:
-		return fmt.Errorf("maxEntries: %d; at least %d", c.MaxEntries, shardCount)
-	case c.MaxWaiters < 1:
-		return fmt.Errorf("maxWaiters: %d; at least 1", c.MaxWaiters)
-	}
-	return nil
-}
-
-func (s *Stage) ttl() time.Duration { return time.Duration(s.cfg.TTLMs) * time.Millisecond }
 
 // rule says how a method's keys behave (wire.md 3.10).
 type rule struct {

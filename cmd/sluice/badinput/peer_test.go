@@ -131,7 +131,7 @@ func (p *peer) write(b []byte) {
 // send sends one text message.
 func (p *peer) send(text string) {
 	p.t.Helper()
-	p.write(framestest.ClientFrame(framestest.Fin|framestest.OpText, []byte(text)))
+	p.write(clientText(text))
 }
 
 // request sends one request under a fresh id, which it returns. Empty params are left out.
@@ -301,4 +301,9 @@ func (r reply) details(t testing.TB, want string) {
 			t.Errorf("details.%s is %s, want %s", k, b, a)
 		}
 	}
+}
+
+// clientText is one text message as a client frames it.
+func clientText(s string) []byte {
+	return framestest.ClientFrame(framestest.Fin|framestest.OpText, []byte(s))
 }

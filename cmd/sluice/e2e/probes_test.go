@@ -34,10 +34,10 @@ func TestProbes(t *testing.T) {
 		code         int
 		rules        []rule
 	}{
-		{name: "system", script: own("system")},
+		{name: "system", script: own("system"), rules: systemRules},
 		{name: "sessions", script: own("sessions")},
 		{name: "turn", script: own("turn")},
-		{name: "devices", script: own("devices")},
+		{name: "devices", script: own("devices"), rules: devicesRules},
 		{name: "openclaw-node", script: own("openclaw-node")},
 		{name: "errors", script: shared("errors"), rules: errorsRules},
 		// pairing.mjs ends with exit 1 on the real gateway, too: it expects a foreign Host header to
@@ -56,6 +56,15 @@ func TestProbes(t *testing.T) {
 }
 
 const notNative = "not a native method of this issue: refused as unknown"
+
+var systemRules = []rule{
+	{`^### set-heartbeats \{"enabled":true\}.*\n`, "", true, "sluice runs no heartbeats yet and refuses to promise them"},
+	{`^\[a command\].*\n`, "", true, "sluice has no slash commands yet; the list is empty rather than invented"},
+}
+
+var devicesRules = []rule{
+	{`,"remediationHint":"This version of Sluice issues no setup codes[^"]*"`, "", true, "sluice issues no setup codes and says so"},
+}
 
 var errorsRules = []rule{
 	{`^\[(cron|approval|node) missing\].*\n`, "", true, notNative},
@@ -118,6 +127,7 @@ func TestLimits(t *testing.T) {
 		rule{`AUTH_RATE_LIMITED:\d+`, "AUTH_RATE_LIMITED:<ms>", true, "clock"},
 		rule{`"retryAfterMs":\d+`, `"retryAfterMs":<ms>`, true, "clock"},
 		rule{`retry after \d+s`, "retry after <n>s", true, "clock"},
+		rule{`^\[20 pipelined after connect\].*\n`, "", true, "wire.md 3.3 allows 15 frames while connect is in flight; whether it still is when the 16th arrives is a race"},
 		rule{`^(\[just under 25MiB\] \{"type":"res","id":"ok","ok":true,"payload":\{"ok":true).*`, "$1", true, "the rest is the health summary"},
 	)
 }

@@ -1,10 +1,6 @@
 package connect
 
-import (
-	"fmt"
-
-	"sluice/frames"
-)
+import "fmt"
 
 // Config bounds the handshake. The defaults are the real gateway's (wire.md 3.4, 3.8).
 type Config struct {
@@ -17,9 +13,6 @@ type Config struct {
 	MaxDelayed        int   `json:"maxDelayed" doc:"answers that may be delayed at the same time; more are sent at once" min:"1"`
 	AttachmentBytes   int64 `json:"attachmentBytes" doc:"policy.attachments.maxBytes: size of a chat attachment that clients may send" unit:"bytes" min:"1"`
 	ImageBytes        int64 `json:"imageBytes" doc:"policy.attachments.maxImageBytes" unit:"bytes" min:"1"`
-	TickIntervalMs    int64 `json:"tickIntervalMs" doc:"policy.tickIntervalMs: how often tick events are promised; the ticker must keep it" unit:"ms" min:"1000"`
-	MaxPayloadBytes   int64 `json:"maxPayloadBytes" doc:"policy.maxPayload: largest frame that the gateway reads" unit:"bytes" min:"65536"`
-	MaxBufferedBytes  int64 `json:"maxBufferedBytes" doc:"policy.maxBufferedBytes: bytes that may wait for one client" unit:"bytes" min:"65536"`
 }
 
 // Default returns the embedded defaults.
@@ -29,7 +22,6 @@ func Default() Config {
 		MaxFailures: 10, FailureWindowMs: 60_000, LockoutMs: 300_000, LimiterEntries: 10_000,
 		MaxDelayed:      256,
 		AttachmentBytes: 19_464_192, ImageBytes: 6_291_456,
-		TickIntervalMs: 30_000, MaxPayloadBytes: frames.MaxFrameBytes, MaxBufferedBytes: frames.MaxBufferedBytes,
 	}
 }
 
@@ -48,9 +40,6 @@ func (c Config) Validate() error {
 		{"maxDelayed", int64(c.MaxDelayed), 1},
 		{"attachmentBytes", c.AttachmentBytes, 1},
 		{"imageBytes", c.ImageBytes, 1},
-		{"tickIntervalMs", c.TickIntervalMs, 1000},
-		{"maxPayloadBytes", c.MaxPayloadBytes, frames.MaxPreAuthFrameBytes},
-		{"maxBufferedBytes", c.MaxBufferedBytes, frames.MaxPreAuthFrameBytes},
 	} {
 		if f.got < f.low {
 			return fmt.Errorf("%s: %d; at least %d", f.name, f.got, f.low)
@@ -60,4 +49,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("failureDelayMaxMs: %d; at most 14000, as clients give up after 15 s", c.FailureDelayMaxMs)
 	}
 	return nil
+}
+
+// Policy is what hello promises about the edge: cmd takes it from the edge's own
+// configuration, so that the promise and the behaviour have one owner.
+type Policy struct {
+	TickIntervalMs   int64 // how often tick events are sent
+	MaxPayloadBytes  int64 // largest frame that is read
+	MaxBufferedBytes int64 // bytes that may wait for one client
 }

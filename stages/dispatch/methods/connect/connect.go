@@ -39,6 +39,8 @@ type Deps struct {
 	Log       *slog.Logger
 
 	Server Server
+	// Policy is hello's policy; it is encoded once.
+	Policy Policy
 	// Ready is false while the gateway still starts; clients are then told to retry.
 	Ready func() bool
 	// Resume is the pipeline's: it continues an envelope whose refusal was delayed.

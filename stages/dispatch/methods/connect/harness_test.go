@@ -98,7 +98,7 @@ func (w *world) start(change []func(*Deps)) {
 		w.tb.Fatal(err)
 	}
 	deps := Deps{
-		Config: Default(), Auth: defaultAuth(), Authority: authority, Store: w.store, Log: log,
+		Config: Default(), Policy: Policy{TickIntervalMs: 30_000, MaxPayloadBytes: frames.MaxFrameBytes, MaxBufferedBytes: frames.MaxBufferedBytes}, Auth: defaultAuth(), Authority: authority, Store: w.store, Log: log,
 		Server:     Server{Version: "0.1.0", BuildID: "test-build", BootID: "boot-1", ConfigPath: "/c/sluice.json5", StateDir: "/s", Started: time.Now()},
 		Ready:      func() bool { return w.ready },
 		Resume:     resume,

@@ -77,9 +77,9 @@ func (w *helloWriter) prepare() {
 	w.serverV3 = append(w.serverV3, `,"connId":`...)
 
 	c := w.cfg
-	w.policyV3 = strconv.AppendInt([]byte(`{"maxPayload":`), c.MaxPayloadBytes, 10)
-	w.policyV3 = strconv.AppendInt(append(w.policyV3, `,"maxBufferedBytes":`...), c.MaxBufferedBytes, 10)
-	w.policyV3 = strconv.AppendInt(append(w.policyV3, `,"tickIntervalMs":`...), c.TickIntervalMs, 10)
+	w.policyV3 = strconv.AppendInt([]byte(`{"maxPayload":`), w.deps.Policy.MaxPayloadBytes, 10)
+	w.policyV3 = strconv.AppendInt(append(w.policyV3, `,"maxBufferedBytes":`...), w.deps.Policy.MaxBufferedBytes, 10)
+	w.policyV3 = strconv.AppendInt(append(w.policyV3, `,"tickIntervalMs":`...), w.deps.Policy.TickIntervalMs, 10)
 	w.policy = append([]byte(nil), w.policyV3...)
 	w.policy = strconv.AppendInt(append(w.policy, `,"attachments":{"maxBytes":`...), c.AttachmentBytes, 10)
 	w.policy = strconv.AppendInt(append(w.policy, `,"maxImageBytes":`...), c.ImageBytes, 10)

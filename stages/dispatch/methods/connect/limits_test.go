@@ -179,7 +179,7 @@ func TestConfigBounds(t *testing.T) {
 	}
 	for _, change := range []func(*Config){
 		func(c *Config) { c.FailureDelayMaxMs = 20_000 }, func(c *Config) { c.FailureDelayMaxMs = 1 },
-		func(c *Config) { c.MaxFailures = 0 }, func(c *Config) { c.LimiterEntries = 0 }, func(c *Config) { c.TickIntervalMs = 0 },
+		func(c *Config) { c.MaxFailures = 0 }, func(c *Config) { c.LimiterEntries = 0 },
 	} {
 		c := Default()
 		if change(&c); c.Validate() == nil {
