@@ -1,6 +1,9 @@
 package frames
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Handshake is what the edge knows about a connection before it said who it is. It is
 // immutable; all of it was seen on the socket or made by the server.
@@ -59,6 +62,53 @@ type Subscriptions struct {
 	mu       sync.RWMutex
 	sessions bool
 	keys     map[string]SubscriptionOptions
+	count    *SubscriptionCount
+	ended    bool
+}
+
+// SubscriptionCount counts the connections that subscribe to anything, over all
+// connections of an edge, so that it can say at no cost that nobody does. The zero value
+// is ready.
+type SubscriptionCount struct {
+	sessions atomic.Int64 // connections that called sessions.subscribe
+	keyed    atomic.Int64 // connections that subscribe to single sessions
+}
+
+// Sessions and Keyed are the numbers of connections that subscribe to all sessions, and
+// to single ones.
+func (n *SubscriptionCount) Sessions() int64 { return n.sessions.Load() }
+
+// Keyed: see Sessions.
+func (n *SubscriptionCount) Keyed() int64 { return n.keyed.Load() }
+
+// CountIn makes s count in n. The edge calls it before the connection can subscribe.
+func (s *Subscriptions) CountIn(n *SubscriptionCount) { s.count = n }
+
+// End takes s out of the count: its connection has ended. Later changes do nothing.
+func (s *Subscriptions) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.set(false, nil)
+	s.ended = true
+}
+
+// set replaces what is subscribed to and counts the difference. s.mu is held.
+func (s *Subscriptions) set(sessions bool, keys map[string]SubscriptionOptions) {
+	if s.count != nil {
+		s.count.sessions.Add(btoi(sessions) - btoi(s.sessions))
+		s.count.keyed.Add(btoi(len(keys) > 0) - btoi(len(s.keys) > 0))
+	}
+	s.sessions, s.keys = sessions, keys
+}
+
+func btoi(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // SubscriptionOptions are the options of sessions.messages.subscribe.
@@ -69,8 +119,10 @@ type SubscriptionOptions struct {
 // SetSessions records sessions.subscribe.
 func (s *Subscriptions) SetSessions(on bool) {
 	s.mu.Lock()
-	s.sessions = on
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.set(on, s.keys)
+	}
 }
 
 // Add records sessions.messages.subscribe; false means that MaxSubscribedSessions is
@@ -78,11 +130,14 @@ func (s *Subscriptions) SetSessions(on bool) {
 func (s *Subscriptions) Add(key string, opt SubscriptionOptions) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keys == nil {
-		s.keys = make(map[string]SubscriptionOptions)
+	if s.ended {
+		return true
 	}
 	if _, ok := s.keys[key]; !ok && len(s.keys) >= MaxSubscribedSessions {
 		return false
+	}
+	if s.keys == nil {
+		s.set(s.sessions, map[string]SubscriptionOptions{key: opt})
 	}
 	s.keys[key] = opt
 	return true
@@ -91,8 +146,15 @@ func (s *Subscriptions) Add(key string, opt SubscriptionOptions) bool {
 // Remove undoes Add.
 func (s *Subscriptions) Remove(key string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.keys[key]; !ok {
+		return
+	}
+	if len(s.keys) == 1 {
+		s.set(s.sessions, nil)
+		return
+	}
 	delete(s.keys, key)
-	s.mu.Unlock()
 }
 
 // Sessions reports whether sessions.subscribe was called.

@@ -55,6 +55,19 @@ type Broadcaster interface {
 	Broadcast(ev Event)
 }
 
+// Audience is a Broadcaster that knows when nobody would get an event: its payload need
+// then not be made. Wanted may say yes for an event that nobody gets, never no for one
+// that somebody does. It looks at Reach and SessionKey only.
+type Audience interface {
+	Wanted(ev *Event) bool
+}
+
+// Wanted asks b, if it is an Audience.
+func Wanted(b Broadcaster, ev *Event) bool {
+	a, ok := b.(Audience)
+	return !ok || a.Wanted(ev)
+}
+
 // Versions holds the two state counters. The zero value is ready.
 type Versions struct {
 	presence, health atomic.Uint64

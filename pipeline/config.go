@@ -26,11 +26,12 @@ type StageTimeoutsMs struct {
 	Persist  int `json:"persist" doc:"persist's timeout for taking an envelope into a batch" unit:"ms" min:"1"`
 }
 
-// Default returns the embedded defaults: the real gateway's start queue (256 requests,
-// 50 MiB, wire.md 3.8), and defend.timeoutMs with room to spare.
+// Default returns the embedded defaults: the real gateway's 50 MiB of waiting requests
+// (wire.md 3.8), four times its 256 of them (one commit can release 256 answers at once,
+// whose clients then all ask again), and defend.timeoutMs with room to spare.
 func Default() Config {
 	return Config{
-		QueueFrames: 256,
+		QueueFrames: 1024,
 		QueueBytes:  50 << 20,
 		TimeoutsMs:  StageTimeoutsMs{Decode: 2000, Dedupe: 1000, Schedule: 1000, Defend: 3000, Dispatch: 10_000, Adapter: 5000, Persist: 5000},
 		DrainMs:     25_000,

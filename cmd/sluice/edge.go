@@ -28,7 +28,7 @@ func (g *Gateway) buildConnect(snap *config.Snapshot) (err error) {
 		Ready:  g.ready.Load, Resume: g.resume, Connected: g.connected,
 		CloseWhere:  func(match func(*frames.Peer) bool, c frames.Close) { g.edge.CloseWhere(match, c) },
 		Broadcaster: g.edge, Methods: func() []string { return g.stages.dispatch.Advertised() }, Events: events, Capabilities: capabilities,
-		Presence: g.presence.JSON, Health: g.health.JSON, Versions: &g.versions, ConfigHash: g.configHash,
+		Presence: g.presence.JSON, Health: g.health.HelloJSON, Versions: &g.versions, ConfigHash: g.configHash,
 		SessionDefaults: func() connect.SessionDefaults {
 			return connect.SessionDefaults{DefaultAgentID: frames.DefaultAgent, MainKey: "main", MainSessionKey: "agent:main:main",
 				Scope: "per-sender", ModelConfigured: g.runs.Ready() == nil}

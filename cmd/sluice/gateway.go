@@ -249,6 +249,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		g.stages.schedule.Restore(r)
 	}
 	g.stability.Add("gateway.started", Version)
+	g.log.Info("ready", "version", Version, "address", fmt.Sprint(g.addr), "store", g.path, "auth", g.auth(g.conf.Current()).Mode)
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (t *tracer) End(e *pipeline.Envelope) {
 	}
 	root := trace.SpanFromContext(e.Ctx)
 	_, err, _ := e.Result()
-	t.children(e)
+	t.children(e, root)
 	if e.Frame.Method != "" {
 		root.SetAttributes(attribute.String("rpc.system.name", "openclaw"), attribute.String("rpc.method", e.Frame.Method))
 	}
@@ -72,16 +72,13 @@ func (t *tracer) End(e *pipeline.Envelope) {
 	root.End()
 }
 
-// children makes the stage spans. The last stage that saw the envelope carries the
-// error: it is the one that refused it.
-func (t *tracer) children(e *pipeline.Envelope) {
+// children makes the stage spans, in one go. The last stage that saw the envelope
+// carries the error: it is the one that refused it.
+func (t *tracer) children(e *pipeline.Envelope, root trace.Span) {
 	_, err, _ := e.Result()
-	last := -1
-	for i := range t.names {
-		if _, begin, _ := e.Timing(i); begin != 0 {
-			last = i
-		}
-	}
+	var list [pipeline.MaxStages]telemetry.Child
+	var queuedUs [pipeline.MaxStages]attribute.KeyValue
+	n := 0
 	for i, name := range t.names {
 		queued, begin, end := e.Timing(i)
 		if begin == 0 {
@@ -90,16 +87,22 @@ func (t *tracer) children(e *pipeline.Envelope) {
 		if end < begin {
 			end = pipeline.Now()
 		}
-		status, reason := codes.Unset, ""
-		if i == last && err != nil {
-			status, reason = codes.Error, string(err.Code)
-			if e.TimedOut() {
-				reason = "timeout"
-			}
-		}
-		t.tracing.EmitChild(e.Ctx, name, pipeline.WallTime(begin), pipeline.WallTime(end), status, reason,
-			attribute.Int64("sluice.queued_us", (begin-queued)/1000))
+		queuedUs[n] = attribute.Int64("sluice.queued_us", (begin-queued)/1000)
+		list[n] = telemetry.Child{Name: name, Start: pipeline.WallTime(begin), End: pipeline.WallTime(end)}
+		n++
 	}
+	if n > 0 && err != nil {
+		list[n-1].Status, list[n-1].Reason = codes.Error, string(err.Code)
+		if e.TimedOut() {
+			list[n-1].Reason = "timeout"
+		}
+	}
+	attrs := make([]attribute.KeyValue, n)
+	copy(attrs, queuedUs[:n])
+	for i := range list[:n] {
+		list[i].Attrs = attrs[i : i+1 : i+1]
+	}
+	t.tracing.EmitChildren(root, list[:n])
 }
 
 // modelSpan traces one model call by the GenAI conventions.

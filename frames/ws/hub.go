@@ -8,7 +8,10 @@ import (
 	"sluice/frames"
 )
 
-var _ frames.Broadcaster = (*Server)(nil)
+var (
+	_ frames.Broadcaster = (*Server)(nil)
+	_ frames.Audience    = (*Server)(nil)
+)
 
 // Client capabilities that decide about events (wire.md 3.7).
 const (
@@ -67,6 +70,18 @@ func (s *Server) Broadcast(ev frames.Event) {
 	if f.head != nil {
 		f.head.Release()
 	}
+}
+
+// Wanted implements frames.Audience. What needs a subscription is wanted when anybody
+// has one, of any session; the rest when anybody is connected.
+func (s *Server) Wanted(ev *frames.Event) bool {
+	switch ev.Reach {
+	case frames.ReachSessions:
+		return s.subscribed.Sessions() > 0
+	case frames.ReachSession:
+		return s.subscribed.Sessions() > 0 || s.subscribed.Keyed() > 0
+	}
+	return s.count.Load() > 0
 }
 
 // to delivers to one connection if the event is for it.

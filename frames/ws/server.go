@@ -62,11 +62,12 @@ type Server struct {
 	wall    func() time.Time
 	caps    string // raw JSON array, or ""
 
-	reg    registry
-	count  atomic.Int64
-	budget ipBudget
-	stats  counters
-	warned atomic.Bool
+	reg        registry
+	count      atomic.Int64
+	subscribed frames.SubscriptionCount
+	budget     ipBudget
+	stats      counters
+	warned     atomic.Bool
 
 	started   time.Time
 	nowMs     atomic.Int64
@@ -230,6 +231,7 @@ func (s *Server) newConn(conn net.Conn, r *http.Request, in Ingress) *Conn {
 		},
 		connectedMs: s.now(),
 	}
+	c.subs.CountIn(&s.subscribed)
 	c.readable, c.write = c.onReadable, c.writeLoop
 	return c
 }
@@ -264,6 +266,7 @@ func (s *Server) remove(c *Conn, accepted bool) {
 		s.budget.release(c.hs.RemoteIP)
 	}
 	s.reg.remove(c)
+	c.subs.End()
 	s.stats.fold(c)
 	s.count.Add(-1)
 }

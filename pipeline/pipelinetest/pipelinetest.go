@@ -113,8 +113,14 @@ func (c *Client) Next(tb testing.TB) Answer {
 // after decode sees.
 func Request(tb testing.TB, c *Client, method, params string) *pipeline.Envelope {
 	tb.Helper()
+	return RequestID(tb, c, "r1", method, params)
+}
+
+// RequestID is Request with an id of the caller's.
+func RequestID(tb testing.TB, c *Client, id, method, params string) *pipeline.Envelope {
+	tb.Helper()
 	l := bufpool.Get(128)
-	l.B = append(l.B, `{"type":"req","id":"r1","method":"`+method+`","params":`+params+`}`...)
+	l.B = append(l.B, `{"type":"req","id":"`+id+`","method":"`+method+`","params":`+params+`}`...)
 	e := pipeline.NewEnvelope(pipeline.SourceWire, l)
 	e.Client, e.Peer = c, c.Peer()
 	if err := frames.Decode(l.B, &e.Frame); err != nil {
@@ -142,29 +148,4 @@ func Start(tb testing.TB, cfg pipeline.Config, stages ...pipeline.Stage) *pipeli
 		}
 	})
 	return p
-}
-
-// Conformance is what every stage must do: pass on what is not its business, answer at
-// most once, keep nothing after it was stopped.
-func Conformance(t *testing.T, make func() pipeline.Stage) {
-	t.Run("passes on a request that is not its business", func(t *testing.T) {
-		answered := false
-		last := Stage{StageName: "last", Fn: func(_ context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
-			answered = true
-			return pipeline.Done, e.AnswerValue("ok")
-		}}
-		p := Start(t, pipeline.Default(), make(), last)
-		c := NewClient()
-		if err := p.Submit(Request(t, c, "health", "{}")); err != nil {
-			t.Fatal(err)
-		}
-		if a := c.Next(t); !a.OK || !answered {
-			t.Fatalf("health did not pass: %+v", a)
-		}
-	})
-	t.Run("names itself", func(t *testing.T) {
-		if make().Name() == "" {
-			t.Fatal("a stage needs a name")
-		}
-	})
 }

@@ -11,7 +11,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"sluice/frames"
@@ -25,8 +24,7 @@ type Stage struct {
 	budget *budget
 	native func(*frames.Method) bool
 
-	strikes  sync.Map     // connection id -> *int32 consecutive unauthorized calls
-	striking atomic.Int64 // entries in strikes
+	strikes  *strikes
 	requests []atomic.Uint64
 	unknown  atomic.Uint64
 }
@@ -39,7 +37,7 @@ func New(cfg Config, native func(*frames.Method) bool, log *slog.Logger) (*Stage
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Stage{cfg: cfg, log: log, native: native, budget: newBudget(cfg),
+	return &Stage{cfg: cfg, log: log, native: native, budget: newBudget(cfg), strikes: newStrikes(cfg.MaxStruckConnections),
 		requests: make([]atomic.Uint64, len(frames.Methods()))}, nil
 }
 
@@ -47,9 +45,9 @@ func New(cfg Config, native func(*frames.Method) bool, log *slog.Logger) (*Stage
 func (s *Stage) Name() string { return "decode" }
 
 // Process implements pipeline.Stage.
-func (s *Stage) Process(_ context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
+func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
 	if e.Source == pipeline.SourceWire || e.Source == pipeline.SourceReplay {
-		if err := s.decode(e); err != nil {
+		if err := s.decode(ctx, e); err != nil {
 			return pipeline.Done, err
 		}
 	}
@@ -69,7 +67,7 @@ func (s *Stage) Process(_ context.Context, e *pipeline.Envelope) (pipeline.Verdi
 
 // decode reads the envelope of the frame. Before hello every defect ends the
 // connection; after it, broken JSON is ignored and anything else is answered.
-func (s *Stage) decode(e *pipeline.Envelope) error {
+func (s *Stage) decode(ctx context.Context, e *pipeline.Envelope) error {
 	err := frames.Decode(e.Bytes(), &e.Frame)
 	if err == nil && e.Frame.Kind == frames.KindRequest {
 		return nil
@@ -84,7 +82,7 @@ func (s *Stage) decode(e *pipeline.Envelope) error {
 		err = frames.RefuseFrame(e.Bytes())
 	}
 	if err.Silent {
-		s.log.Debug("broken JSON ignored", "conn", e.Peer.ConnID, "bytes", len(e.Bytes()), "err", err.Message)
+		s.log.LogAttrs(ctx, slog.LevelDebug, "broken JSON ignored", slog.String("conn", e.Peer.ConnID), slog.Int("bytes", len(e.Bytes())))
 		return err
 	}
 	if len(e.Frame.ID) == 0 {
@@ -109,17 +107,17 @@ var (
 				WithDetails(map[string]any{"reason": "EXPECTED_PROFILE_MISMATCH", "execution": "not_started"})
 )
 
-// authorize checks role, scope, existence, budget and params, in that order.
+// authorize checks role, scope, profile, existence, budget and params, in that order.
 func (s *Stage) authorize(e *pipeline.Envelope) error {
 	m, peer := e.Frame.Spec, e.Peer
 	if err := s.permit(m, peer, e.Frame.Params); err != nil {
 		return err
 	}
 	switch {
-	case e.Frame.Method == "connect":
-		return errConnectAgain
 	case len(e.Frame.ExpectedProfile) > 0:
 		return errProfileMismatch // Sluice has no user profiles; none can be the expected one
+	case e.Frame.Method == "connect":
+		return errConnectAgain
 	case m == nil || !s.native(m):
 		return frames.Invalid("unknown method: %s", e.Frame.Method)
 	}
@@ -128,12 +126,26 @@ func (s *Stage) authorize(e *pipeline.Envelope) error {
 			return err
 		}
 	}
-	if m.Params != nil {
-		if err := m.Params.Validate(m.Name, e.Frame.Params); err != nil {
-			return err
-		}
+	// Without a schema this still refuses a name that is given twice (law 11).
+	if err := m.Params.Validate(m.Name, e.Frame.Params); err != nil {
+		return preferTarget(m.Name, e.Frame.Params, err)
 	}
 	return nil
+}
+
+// preferTarget: methods that change a session say that they were given none before they
+// say anything else about their params, as upstream does.
+func preferTarget(method string, params []byte, err *frames.Error) *frames.Error {
+	var p struct {
+		SessionKey string `json:"sessionKey"`
+		Key        string `json:"key"`
+	}
+	frames.UnmarshalParams(params, &p)
+	if (method == "chat.send" && p.SessionKey == "") || (method == "sessions.send" && p.Key == "") {
+		return frames.Invalid("session mutation target is unavailable").
+			WithDetails(map[string]any{"code": "SESSION_MUTATION_TARGET_REQUIRED", "method": method})
+	}
+	return err
 }
 
 // permit checks role and scope; the eleventh call of the other role's methods in a row
@@ -144,37 +156,21 @@ func (s *Stage) permit(m *frames.Method, peer *frames.Peer, params []byte) error
 	}
 	err := frames.Authorize(m, peer.Role, peer.Scopes, params)
 	if err == nil || !strings.HasPrefix(err.Message, "unauthorized role:") {
-		if s.striking.Load() > 0 {
-			s.forgive(peer.ConnID)
-		}
+		s.strikes.forgive(peer.ConnID)
 		if err == nil {
-			return nil
+			return nil // not err: a nil *frames.Error in an error is not nil
 		}
 		return err
 	}
-	if s.strike(peer.ConnID) > s.cfg.MaxUnauthorizedCalls {
+	if s.strikes.strike(peer.ConnID) > s.cfg.MaxUnauthorizedCalls {
 		err = err.WithDetails(err.Details)
 		err.Close = &frames.Close{Code: frames.ClosePolicyViolation, Reason: "repeated unauthorized calls"}
 	}
 	return err
 }
 
-func (s *Stage) strike(conn string) int {
-	n, loaded := s.strikes.LoadOrStore(conn, new(atomic.Int32))
-	if !loaded {
-		s.striking.Add(1)
-	}
-	return int(n.(*atomic.Int32).Add(1))
-}
-
-func (s *Stage) forgive(conn string) {
-	if _, loaded := s.strikes.LoadAndDelete(conn); loaded {
-		s.striking.Add(-1)
-	}
-}
-
 // Forget drops what is kept about a connection that has ended.
-func (s *Stage) Forget(conn string) { s.forgive(conn) }
+func (s *Stage) Forget(conn string) { s.strikes.forgive(conn) }
 
 // Requests returns how often the method was asked for; -1 is all unknown ones.
 func (s *Stage) Requests(index int) uint64 {

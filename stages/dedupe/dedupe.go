@@ -87,6 +87,9 @@ type request struct {
 	rule rule
 	key  string
 	hash [32]byte
+	// recalled: the store was read, and certainly shows what had settled by then.
+	recalled bool
+	settled  uint64
 }
 
 // admit decides what r is: first, duplicate or conflict. A key that the table does not
@@ -94,10 +97,8 @@ type request struct {
 // is read without the table's lock, and read again if meanwhile the table could have
 // both learned and forgotten the key.
 func (s *Stage) admit(ctx context.Context, r *request) (pipeline.Verdict, error) {
-	var settled uint64
-	for recalled := false; ; recalled = true {
-		v, err, decided := s.decide(r, recalled, settled, &settled)
-		if decided {
+	for {
+		if v, err, decided := s.decide(r); decided {
 			return v, err
 		}
 		row, err := s.recall(ctx, r.key)
@@ -110,9 +111,8 @@ func (s *Stage) admit(ctx context.Context, r *request) (pipeline.Verdict, error)
 	}
 }
 
-// decide settles r under the lock if the table is enough to do so; otherwise the store
-// must be read, and seen is set to what that reading is certain to show.
-func (s *Stage) decide(r *request, recalled bool, since uint64, seen *uint64) (v pipeline.Verdict, err error, decided bool) {
+// decide decides under the table's lock, if what is known is enough.
+func (s *Stage) decide(r *request) (v pipeline.Verdict, err error, decided bool) {
 	t := &s.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,11 +121,11 @@ func (s *Stage) decide(r *request, recalled bool, since uint64, seen *uint64) (v
 		v, err = s.duplicate(r, en)
 		return v, err, true
 	}
-	if recalled && t.evicted <= since {
+	if r.recalled && t.evicted <= r.settled {
 		v, err = s.first(r)
 		return v, err, true
 	}
-	*seen = t.settles
+	r.recalled, r.settled = true, t.settles
 	return 0, nil, false
 }
 

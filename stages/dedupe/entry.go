@@ -2,7 +2,6 @@ package dedupe
 
 import (
 	"container/list"
-	"encoding/hex"
 	"time"
 
 	"sluice/pipeline"
@@ -40,7 +39,7 @@ func (en *entry) Row(answer []byte) storage.IdempotencyRow {
 			ttl = t.cfg.runTTL()
 		}
 	}
-	return storage.IdempotencyRow{Key: storageKey(en.key), ContentHash: hex.EncodeToString(en.hash[:]),
+	return storage.IdempotencyRow{Key: storageKey(en.key), ContentHash: hashText(en.hash),
 		Method: en.method, Answer: append([]byte(nil), answer...), ExpiresAtMs: en.stage.now().Add(ttl).UnixMilli()}
 }
 

@@ -19,9 +19,13 @@ type rule struct {
 	volatile []string
 }
 
+// chatVolatile are chat.send's params that say when it may run, not what it says: a
+// client that tries again after a reconnect has new ones.
+var chatVolatile = []string{"timeoutMs", "expectedLeafEntryId", "expectedSessionRoutingContract", "expectedPermissionMode", "expectedToolOverrides"}
+
 var rules = map[string]rule{
-	"chat.send":       {namespace: "chat", conflict: true, volatile: []string{"timeoutMs"}},
-	"sessions.send":   {namespace: "chat", conflict: true, volatile: []string{"timeoutMs"}},
+	"chat.send":       {namespace: "chat", conflict: true, volatile: chatVolatile},
+	"sessions.send":   {namespace: "chat", conflict: true, volatile: chatVolatile},
 	"sessions.create": {namespace: "create", conflict: true},
 	"agent":           {namespace: "agent", volatile: []string{"timeout"}},
 	"send":            {namespace: "send"},
@@ -30,9 +34,12 @@ var rules = map[string]rule{
 	"wake":            {namespace: "wake"},
 }
 
-// maxKeyBytes bounds an idempotency key; longer ones are refused by the params schemas
-// that have a bound, and hashed into the storage key by those that have none.
+// maxKeyBytes bounds what the table keeps of an idempotency key. The params schemas of
+// some methods have no bound; of longer keys a hash is kept, marked by a byte that is
+// not UTF-8 so that no client can write it.
 const maxKeyBytes = 256
+
+const longKey = "\xff"
 
 // storageKey maps a table key to a key of the store: identities and client-made keys
 // may hold any bytes, so it is a hash.
@@ -41,9 +48,12 @@ func storageKey(key string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// idempotencyKey finds params.idempotencyKey (or clientMessageId-like absence: false).
-// It reads by the same rules as the handlers: first level only, no duplicates (the
-// params schema has refused those).
+func hashText(hash [32]byte) string { return hex.EncodeToString(hash[:]) }
+
+// idempotencyKey finds params.idempotencyKey; false means that there is none to go by.
+// It reads as the handlers do (frames.UnmarshalParams): first level only, and a lone
+// surrogate is U+FFFD. Params with a name given twice never get here: the schema
+// refuses them, and so does whoever reads them.
 func idempotencyKey(params []byte) (string, bool) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(params), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
@@ -66,7 +76,7 @@ func idempotencyKey(params []byte) (string, bool) {
 		}
 		key := value.String()
 		if len(key) > maxKeyBytes {
-			key = storageKey(key)
+			key = longKey + storageKey(key)
 		}
 		return key, true
 	}

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -129,30 +128,51 @@ func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Ver
 	return s.park(e, time.Duration(s.cfg.LongTimeoutMs)*time.Millisecond, &s.active, m.Handle), nil
 }
 
-// park runs fn on its own goroutine and resumes e with its result. timeout 0 means
-// that fn keeps its own time (a turn).
+// park runs fn on its own goroutine and resumes e with its result. count holds e's
+// place already. timeout 0 means that fn keeps its own time (a turn).
 func (s *Stage) park(e *pipeline.Envelope, timeout time.Duration, count *atomic.Int64, fn Handler) pipeline.Verdict {
-	return e.Park(func() {
+	given := false
+	v := e.Park(func() {
+		given = true
 		s.long.Go(func() {
-			ctx, cancel := s.ctx, context.CancelFunc(func() {})
-			if e.Ctx != nil {
-				ctx = valuesOf{s.ctx, e.Ctx}
-			}
-			if timeout > 0 {
-				ctx, cancel = context.WithTimeout(ctx, timeout)
-			}
-			err := s.try(func() error { return fn(ctx, e) })
-			cancel()
+			err := s.run(e, timeout, fn)
 			count.Add(-1)
 			s.resume(e, err)
 		})
 	})
+	if !given { // the stage's timeout has answered e; fn does not run
+		count.Add(-1)
+	}
+	return v
 }
+
+// run gives fn a context that lives as long as the stage, or as timeout says, and words
+// the ends that are the context's.
+func (s *Stage) run(e *pipeline.Envelope, timeout time.Duration, fn Handler) error {
+	ctx, cancel := s.ctx, context.CancelFunc(func() {})
+	if e.Ctx != nil {
+		ctx = valuesOf{s.ctx, e.Ctx}
+	}
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+	}
+	defer cancel()
+	err := s.try(func() error { return fn(ctx, e) })
+	switch {
+	case errors.Is(err, context.Canceled) && s.ctx.Err() != nil:
+		return errStopping
+	case errors.Is(err, context.DeadlineExceeded) && timeout > 0 && ctx.Err() != nil:
+		return frames.Unavailable(1000, "%s waited longer than %s; try again", e.Frame.Method, timeout)
+	}
+	return err
+}
+
+var errStopping = frames.Unavailable(1000, "gateway restart in progress")
 
 // try runs fn; a panic becomes an error at once instead of at the pool's Wait.
 func (s *Stage) try(fn func() error) (err error) {
 	if r := panics.Try(func() { err = fn() }); r != nil {
-		s.log.Error("handler panicked", "panic", r.Value, "stack", string(debug.Stack()))
+		s.log.LogAttrs(s.ctx, slog.LevelError, "handler panicked", slog.Any("panic", r.Value), slog.String("stack", string(r.Stack)))
 		return errors.New("handler panicked")
 	}
 	return err

@@ -1,8 +1,9 @@
 package schedule
 
 import (
-	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sluice/frames"
 	"sluice/pipeline"
@@ -14,9 +15,13 @@ type lane struct {
 	agent  *agentQueue
 	active *ticket
 	queue  []*ticket
-	listed bool     // is on its agent's ready list
-	lost   []string // what DropSummarize has dropped since the last start
+	listed bool // is on its agent's ready list
 	timer  *time.Timer
+
+	// What DropSummarize has dropped since the last start: the first words of the newest
+	// messages, and how many more there were.
+	lost     []string
+	lostMore int
 }
 
 // agentQueue holds an agent's lanes that can start, so that an agent with one message
@@ -44,13 +49,17 @@ type ticket struct {
 	lane  *lane
 	mode  Mode
 	state ticketState
-	work  pipeline.Work
-	since time.Time // when the state began
-	ready time.Time // not before (debounce)
+	work  pipeline.Work // nil while reserved
+	runID string        // known before work is, when the request names it
+	since time.Time     // when the state began
+	ready time.Time     // not before (debounce)
+	taken int           // other messages that its work has taken by Merge or Steer
+	// why is what its work is dropped with when it was given up while reserved.
+	why *frames.Error
 }
 
 // Steerer is Work that can take another message while it runs. It reports false when
-// it is too late; a taken message ends with the turn that took it.
+// it is too early or too late; a taken message ends with the turn that took it.
 type Steerer interface {
 	Steer(w pipeline.Work) bool
 }
@@ -62,12 +71,6 @@ type Noter interface {
 
 // reserve takes a place for a request, or says why there is none.
 func (s *Stage) reserve(tg target, mode Mode) (*ticket, *frames.Error) {
-	var after []func()
-	defer func() {
-		for _, fn := range after {
-			fn()
-		}
-	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -81,14 +84,11 @@ func (s *Stage) reserve(tg target, mode Mode) (*ticket, *frames.Error) {
 		}
 		l = s.addLane(tg)
 	}
-	if mode != Interrupt && len(l.queue) >= s.cfg.QueueCap {
-		drop, err := s.overflow(l)
-		if err != nil {
-			return nil, err
-		}
-		after = append(after, drop)
+	if err := s.makeRoom(l, mode); err != nil {
+		s.Stats.Refused.Add(1)
+		return nil, err
 	}
-	t := &ticket{stage: s, lane: l, mode: mode, since: now()}
+	t := &ticket{stage: s, lane: l, mode: mode, runID: tg.runID, since: now()}
 	l.queue = append(l.queue, t)
 	s.Stats.Reserved.Add(1)
 	return t, nil
@@ -106,127 +106,79 @@ func (s *Stage) addLane(tg target) *lane {
 	return l
 }
 
-// overflow makes room in a full lane by the drop policy.
-func (s *Stage) overflow(l *lane) (drop func(), refused *frames.Error) {
-	victim := -1
-	for i, t := range l.queue {
-		if t.state == waiting {
-			victim = i
-			break
-		}
-	}
-	if s.cfg.QueueDrop == DropNew || victim < 0 {
-		s.Stats.Refused.Add(1)
-		return nil, frames.Unavailable(5000, "session %s has %d messages waiting; try again when it has answered some", l.key, len(l.queue))
-	}
-	t := l.queue[victim]
-	l.queue = append(l.queue[:victim], l.queue[victim+1:]...)
-	t.state = gone
-	if s.cfg.QueueDrop == DropSummarize {
-		l.lost = append(l.lost, t.work.Texts()...)
-	}
-	s.Stats.Dropped.Add(1)
-	return func() {
-		t.work.Drop(frames.Unavailable(0, "dropped: %d messages were waiting in session %s (queueCap)", s.cfg.QueueCap, l.key))
-	}, nil
-}
-
-// Settle implements pipeline.Settler, for the request's envelope and for the turn's.
-func (t *ticket) Settle(e *pipeline.Envelope) {
-	s := t.stage
-	if e.Source == pipeline.SourceTurn {
-		s.finish(t)
-		return
-	}
-	if _, err, _ := e.Result(); err != nil || e.Work == nil {
-		s.cancelTicket(t)
-		return
-	}
-	s.commit(t, e.Work)
-}
-
-// commit makes the place real: its request is durable.
-func (s *Stage) commit(t *ticket, w pipeline.Work) {
-	s.mu.Lock()
-	if t.state == gone { // the lane was aborted meanwhile
-		s.mu.Unlock()
-		w.Drop(errAborted)
-		return
-	}
-	t.work, t.state, t.since = w, waiting, now()
-	var after []func()
-	switch l := t.lane; t.mode {
-	case Interrupt:
-		after = s.interrupt(l, t)
-	case Steer:
-		if l.active != nil && l.head() == t {
-			if st, ok := l.active.work.(Steerer); ok && st.Steer(w) {
-				s.remove(t)
-				s.Stats.Steered.Add(1)
+// makeRoom keeps a lane within its cap. A message that interrupts will drop what waits,
+// so only those that are still being stored count against it.
+func (s *Stage) makeRoom(l *lane, mode Mode) *frames.Error {
+	if mode == Interrupt {
+		n := 0
+		for _, t := range l.queue {
+			if t.state == reserved {
+				n++
 			}
 		}
-	case Collect:
-		s.collect(l, t)
+		if n >= s.cfg.QueueCap {
+			return s.laneFull(l)
+		}
+		return nil
 	}
-	s.pump(t.lane)
-	s.mu.Unlock()
-	for _, fn := range after {
-		fn()
+	for len(l.queue) >= s.cfg.QueueCap {
+		if !s.dropOldest(l) {
+			return s.laneFull(l)
+		}
 	}
+	return nil
 }
 
-var (
-	errAborted     = frames.Unavailable(0, "aborted")
-	errInterrupted = frames.Unavailable(0, "superseded by a newer message (queue mode interrupt)")
-)
+func (s *Stage) laneFull(l *lane) *frames.Error {
+	return frames.Unavailable(5000, "session %s has %d messages waiting; try again when it has answered some", l.key, len(l.queue))
+}
 
-// interrupt ends what runs and what waits before t.
-func (s *Stage) interrupt(l *lane, t *ticket) (after []func()) {
-	keep := l.queue[:0]
-	for _, x := range append([]*ticket(nil), l.queue...) {
-		if x == t || x.state == reserved {
-			keep = append(keep, x)
+// dropOldest makes room in a full lane by the drop policy. A place whose request is
+// still being stored is never dropped: it may yet be refused.
+func (s *Stage) dropOldest(l *lane) bool {
+	if s.cfg.QueueDrop == DropNew {
+		return false
+	}
+	for _, t := range l.queue {
+		if t.state != waiting {
 			continue
 		}
-		x.state = gone
-		w := x.work
-		after = append(after, func() { w.Drop(errInterrupted) })
-	}
-	l.queue = keep
-	if l.active != nil {
-		w := l.active.work
-		after = append(after, func() { w.Abort("interrupted") })
-	}
-	s.Stats.Interrupted.Add(uint64(len(after)))
-	return after
-}
-
-// collect joins t with the one that waits before it, and holds the joined turn until
-// no message has come for the debounce time.
-func (s *Stage) collect(l *lane, t *ticket) {
-	wait := time.Duration(s.cfg.DebounceMs) * time.Millisecond
-	t.ready = now().Add(wait)
-	for i, x := range l.queue {
-		if x == t && i > 0 && l.queue[i-1].state == waiting && l.queue[i-1].work.Merge(t.work) {
-			l.queue[i-1].ready = t.ready
-			s.remove(t)
-			s.Stats.Collected.Add(1)
-			break
+		s.remove(t)
+		if s.cfg.QueueDrop == DropSummarize {
+			l.note(t.work.Texts(), s.cfg.QueueCap)
 		}
+		s.Stats.Dropped.Add(1)
+		s.dropLater(t.work, frames.Unavailable(0, "dropped: %d messages were waiting in session %s (queueCap)", s.cfg.QueueCap, l.key))
+		s.pump(l) // what follows it may be ready
+		return true
 	}
-	if l.timer == nil {
-		l.timer = time.AfterFunc(wait, func() { s.wake(l) })
-	} else {
-		l.timer.Reset(wait)
+	return false
+}
+
+// note remembers the first words of dropped messages, at most limit of them.
+func (l *lane) note(texts []string, limit int) {
+	for _, text := range texts {
+		l.lost = append(l.lost, summary(text))
+	}
+	if over := len(l.lost) - limit; over > 0 {
+		l.lostMore += over
+		l.lost = append(l.lost[:0], l.lost[over:]...)
 	}
 }
 
-func (s *Stage) wake(l *lane) {
-	s.mu.Lock()
-	if s.lanes[l.key] == l {
-		s.pump(l)
+// summaryChars is how much of a dropped message the next turn is told, as in the real
+// gateway.
+const summaryChars = 160
+
+func summary(text string) string {
+	if len(text) > 8*summaryChars { // it may be megabytes; its beginning is enough
+		text = strings.ToValidUTF8(text[:8*summaryChars], "")
 	}
-	s.mu.Unlock()
+	text = strings.Join(strings.Fields(text), " ")
+	if utf8.RuneCountInString(text) <= summaryChars {
+		return text
+	}
+	return string([]rune(text)[:summaryChars-1]) + "…"
 }
 
 func (l *lane) head() *ticket {
@@ -242,32 +194,10 @@ func (s *Stage) remove(t *ticket) {
 	t.state = gone
 	for i, x := range l.queue {
 		if x == t {
-			l.queue = append(l.queue[:i], l.queue[i+1:]...)
+			copy(l.queue[i:], l.queue[i+1:])
+			l.queue[len(l.queue)-1] = nil
+			l.queue = l.queue[:len(l.queue)-1]
 			return
 		}
 	}
-}
-
-func (s *Stage) cancelTicket(t *ticket) {
-	s.mu.Lock()
-	if t.state != gone {
-		s.remove(t)
-	}
-	s.pump(t.lane)
-	s.mu.Unlock()
-}
-
-// finish releases the lane after a turn.
-func (s *Stage) finish(t *ticket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.lane.active != t {
-		panic(fmt.Sprintf("schedule: lane %s is not held by run %s", t.lane.key, t.work.ID()))
-	}
-	t.state = gone
-	t.lane.active = nil
-	s.running--
-	t.lane.agent.running--
-	s.Stats.Finished.Add(1)
-	s.pump(t.lane)
 }

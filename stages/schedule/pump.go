@@ -1,6 +1,10 @@
 package schedule
 
-import "sync/atomic"
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+)
 
 // Stats are the stage's counters.
 type Stats struct {
@@ -12,12 +16,15 @@ type Stats struct {
 	Interrupted atomic.Uint64 // turns ended by a newer message
 	Dropped     atomic.Uint64 // messages dropped at the cap
 	Refused     atomic.Uint64 // requests refused at a bound
+	Aborted     atomic.Uint64 // messages ended by Abort before their turn
+	Cancelled   atomic.Uint64 // places given back: the request failed or started no turn
 	Ignored     atomic.Uint64 // group messages without a mention
 }
 
 // pump starts what can start after lane l has changed. s.mu is held.
 func (s *Stage) pump(l *lane) {
 	s.offer(l)
+	s.arm(l)
 	if l.active == nil && len(l.queue) == 0 && s.lanes[l.key] == l {
 		s.dropLane(l)
 	}
@@ -61,6 +68,31 @@ func (s *Stage) startable(l *lane) bool {
 	return l.active == nil && t != nil && t.state == waiting && !t.ready.After(now())
 }
 
+// arm wakes l when its head has waited for its debounce time.
+func (s *Stage) arm(l *lane) {
+	t := l.head()
+	if s.stopped || l.active != nil || t == nil || t.state != waiting {
+		return
+	}
+	wait := t.ready.Sub(now())
+	if wait <= 0 {
+		return
+	}
+	if l.timer == nil {
+		l.timer = time.AfterFunc(wait, func() { s.wake(l) })
+	} else {
+		l.timer.Reset(wait)
+	}
+}
+
+func (s *Stage) wake(l *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lanes[l.key] == l {
+		s.pump(l)
+	}
+}
+
 // list puts a at the end of the ring if it has something to start.
 func (s *Stage) list(a *agentQueue) {
 	if !a.listed && len(a.ready) > 0 {
@@ -88,16 +120,19 @@ func (s *Stage) nextAgent() *agentQueue {
 
 func (s *Stage) startHead(l *lane) {
 	t := l.queue[0]
-	l.queue = l.queue[1:]
+	s.remove(t)
 	t.state, t.since = running, now()
 	l.active = t
 	s.running++
 	l.agent.running++
 	if len(l.lost) > 0 {
 		if n, ok := t.work.(Noter); ok {
+			if l.lostMore > 0 {
+				l.lost = append(l.lost, fmt.Sprintf("(and %d more before these)", l.lostMore))
+			}
 			n.Note(l.lost)
 		}
-		l.lost = nil
+		l.lost, l.lostMore = nil, 0
 	}
 	s.Stats.Started.Add(1)
 	s.starts <- t

@@ -13,6 +13,8 @@ package schedule
 
 import (
 	"context"
+	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -53,10 +55,13 @@ type Stage struct {
 	running int
 	stopped bool
 	starts  chan *ticket
+	after   []func() // what waits for runAfter
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	done   chan struct{}
+	wakeAfter chan struct{}
+	seed      maphash.Seed
+	ctx       context.Context
+	cancel    context.CancelFunc
+	work      sync.WaitGroup // the stage's own goroutines
 
 	Stats Stats
 }
@@ -74,7 +79,7 @@ func New(cfg Config, deps Deps) (*Stage, error) {
 		return nil, err
 	}
 	s := &Stage{cfg: cfg, deps: deps, lanes: make(map[string]*lane), agents: make(map[string]*agentQueue),
-		starts: make(chan *ticket, cfg.concurrent()), done: make(chan struct{})}
+		starts: make(chan *ticket, cfg.concurrent()), wakeAfter: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -84,7 +89,8 @@ func (s *Stage) Name() string { return "schedule" }
 
 // Start implements pipeline.Starter.
 func (s *Stage) Start(context.Context) error {
-	go s.injectTurns()
+	s.work.Go(s.injectTurns)
+	s.work.Go(s.runAfter)
 	return nil
 }
 
@@ -96,15 +102,31 @@ func (s *Stage) Hold() {
 	s.mu.Unlock()
 }
 
-// Stop implements pipeline.Stopper. Turns that still wait are dropped with an error;
-// they are stored and start again with the next process.
-func (s *Stage) Stop(context.Context) error {
+// Stop implements pipeline.Stopper. Turns that wait, or were started and not yet taken
+// by the pipeline, are left as they are stored: they start with the next process. Who
+// was to be told of a turn's end still is. It may be called twice, and without Start.
+func (s *Stage) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
+	for _, l := range s.lanes {
+		if l.timer != nil {
+			l.timer.Stop()
+		}
+	}
 	s.mu.Unlock()
 	s.cancel()
-	<-s.done
-	return nil
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.work.Wait()
+		s.runAfter() // what came after the goroutine had ended
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("schedule: a turn is still being ended: %w", ctx.Err())
+	}
 }
 
 // Process implements pipeline.Stage.
@@ -118,7 +140,7 @@ func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Ver
 		return pipeline.Done, err
 	}
 	if !s.deps.AgentExists(target.agent) {
-		return pipeline.Done, unknownAgent(m.Name, target.agent)
+		return pipeline.Done, unknownAgent(m.Name, target.given, target.agent)
 	}
 	e.SessionKey = target.key
 	if !target.turn {
@@ -148,11 +170,18 @@ func (s *Stage) mode(t target, p Policy) Mode {
 	return s.cfg.QueueMode
 }
 
-func unknownAgent(method, agent string) *frames.Error {
-	if method == "chat.send" || method == "sessions.send" || method == "agent" {
-		return frames.Invalid("Agent %q no longer exists in configuration", agent)
+// unknownAgent words the refusal as upstream does: an agent that was asked for by its
+// id is unknown, one that only the session's key names has been removed.
+func unknownAgent(method, given, fromKey string) *frames.Error {
+	switch {
+	case given != "" && method == "agent":
+		return frames.Invalid("invalid agent params: unknown agent id %q", given)
+	case given != "":
+		return frames.Invalid("Unknown agent id %q", given)
+	case method == "sessions.create" || method == "wake":
+		return frames.Invalid("Unknown agent id %q", fromKey)
 	}
-	return frames.Invalid("Unknown agent id %q", agent)
+	return frames.Invalid("Agent %q no longer exists in configuration", fromKey)
 }
 
 // Traced is Work that continues a trace: its request's.
@@ -164,19 +193,11 @@ type Traced interface {
 // waits when the pipeline is full; starts holds as many as may run, so sending to it
 // never blocks.
 func (s *Stage) injectTurns() {
-	defer close(s.done)
 	for {
 		select {
 		case t := <-s.starts:
-			e := pipeline.NewEnvelope(pipeline.SourceTurn, nil)
-			e.Work, e.SessionKey = t.work, t.lane.key
-			if w, ok := t.work.(Traced); ok {
-				e.Parent = w.SpanContext()
-			}
-			e.OnSettle(t)
-			if !s.deps.Inject(s.ctx, e, "defend") {
-				t.work.Drop(errStopping)
-				s.finish(t)
+			if !s.inject(t) {
+				return
 			}
 		case <-s.ctx.Done():
 			return
@@ -184,7 +205,24 @@ func (s *Stage) injectTurns() {
 	}
 }
 
-var errStopping = frames.Unavailable(1000, "gateway restart in progress")
+// inject reports false when the stage stops first; the turn is then as if it had not
+// been started.
+func (s *Stage) inject(t *ticket) bool {
+	e := pipeline.NewEnvelope(pipeline.SourceTurn, nil)
+	e.Work, e.SessionKey = t.work, t.lane.key
+	e.Shard = uint32(maphash.String(s.seed, t.lane.key))
+	if w, ok := t.work.(Traced); ok {
+		e.Parent = w.SpanContext()
+	}
+	e.OnSettle(t)
+	if s.deps.Inject(s.ctx, e, "defend") {
+		return true
+	}
+	s.mu.Lock()
+	s.leave(t)
+	s.mu.Unlock()
+	return false
+}
 
-// now is replaced in tests by synctest's clock only; it exists for one call site less.
+// now is synctest's clock in tests.
 func now() time.Time { return time.Now() }

@@ -13,8 +13,10 @@ import (
 type target struct {
 	key   string // canonical session key: the lane
 	agent string
-	mode  Mode // asked for by the request; may be empty
-	turn  bool // false: the request starts no turn after all
+	given string // params.agentId as it came
+	mode  Mode   // asked for by the request; may be empty
+	runID string // of the turn, when the request names it
+	turn  bool   // false: the request starts no turn after all
 }
 
 // turnParams are the params that decide the lane, over all methods that start turns.
@@ -26,6 +28,7 @@ type turnParams struct {
 	QueueMode  Mode   `json:"queueMode"`
 	Message    string `json:"message"`
 	Task       string `json:"task"`
+	RunID      string `json:"idempotencyKey"`
 	Mode       string `json:"mode"` // of wake
 
 	ChatType      string `json:"chatType"`
@@ -41,7 +44,14 @@ func targetOf(method string, params []byte) (target, *frames.Error) {
 	if err := frames.UnmarshalParams(params, &p); err != nil {
 		return target{}, err
 	}
-	t := target{agent: p.AgentID, mode: p.QueueMode, turn: true}
+	// Agent ids are compared without case, as upstream does; anything that cannot be one
+	// is an agent that does not exist.
+	given := p.AgentID
+	p.AgentID = strings.ToLower(strings.TrimSpace(p.AgentID))
+	if p.AgentID != "" && !frames.ValidAgentID(p.AgentID) {
+		return target{}, unknownAgent(method, given, "")
+	}
+	t := target{agent: p.AgentID, given: given, mode: p.QueueMode, runID: p.RunID, turn: true}
 	key := p.SessionKey
 	switch method {
 	case "sessions.send", "sessions.steer":

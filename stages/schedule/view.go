@@ -1,7 +1,9 @@
 package schedule
 
 import (
+	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"sluice/pipeline"
@@ -91,8 +93,10 @@ func (s *Stage) Active(sessionKey string) (holder string, waiting []string) {
 }
 
 // Abort ends turns of a session: the one with runID, or with an empty runID all that
-// wait and then the running one. It returns the ids in that order. The lane itself is
-// released when the running turn has ended, which Abort does not wait for.
+// wait and then the running one. Messages that are still being stored are ended too,
+// once they are. It returns the ids in that order, when the ends of those that waited
+// are stored. The lane itself is released when the running turn has ended, which Abort
+// does not wait for.
 func (s *Stage) Abort(sessionKey, runID, reason string) []string {
 	s.mu.Lock()
 	l := s.lanes[sessionKey]
@@ -100,27 +104,38 @@ func (s *Stage) Abort(sessionKey, runID, reason string) []string {
 		s.mu.Unlock()
 		return nil
 	}
+	ids := []string{}
 	var dropped []pipeline.Work
-	var running pipeline.Work
-	for _, t := range append([]*ticket(nil), l.queue...) {
-		if t.state == waiting && (runID == "" || t.work.ID() == runID) {
+	for _, t := range slices.Clone(l.queue) {
+		if runID != "" && t.runID != runID {
+			continue
+		}
+		s.remove(t)
+		s.Stats.Aborted.Add(1)
+		if t.runID != "" {
+			ids = append(ids, t.runID)
+		}
+		if t.work != nil {
 			dropped = append(dropped, t.work)
-			s.remove(t)
+		} else {
+			t.why = errAborted
 		}
 	}
-	if l.active != nil && (runID == "" || l.active.work.ID() == runID) {
-		running = l.active.work
+	var active pipeline.Work
+	if l.active != nil && (runID == "" || l.active.runID == runID) {
+		active = l.active.work
+		ids = append(ids, l.active.runID)
 	}
+	s.steer(l)
 	s.pump(l)
 	s.mu.Unlock()
-	ids := []string{}
+	var wg sync.WaitGroup // side by side, so that one commit stores all their ends
 	for _, w := range dropped {
-		w.Drop(errAborted)
-		ids = append(ids, w.ID())
+		wg.Go(func() { s.guard(func() { w.Drop(errAborted) }) })
 	}
-	if running != nil {
-		running.Abort(reason)
-		ids = append(ids, running.ID())
+	wg.Wait()
+	if active != nil {
+		active.Abort(reason)
 	}
 	return ids
 }
@@ -134,7 +149,8 @@ func (s *Stage) Restore(w pipeline.Work) {
 	if l == nil {
 		l = s.addLane(tg)
 	}
-	l.queue = append(l.queue, &ticket{stage: s, lane: l, mode: Followup, state: waiting, work: w, since: now()})
+	l.queue = append(l.queue, &ticket{stage: s, lane: l, mode: Followup, state: waiting, work: w, runID: w.ID(), since: now()})
+	s.Stats.Reserved.Add(1)
 	s.pump(l)
 }
 

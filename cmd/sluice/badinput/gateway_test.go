@@ -78,8 +78,11 @@ func spawn(t testing.TB, set settings) *gateway {
 		}
 	}
 	writeConfig(t, filepath.Join(g.state, "sluice.json5"), set)
-	args := []string{"serve", "--listen", "127.0.0.1:0", "--state", g.state}
-	if _, own := set["gateway.auth.token"]; !own && set["gateway.auth.mode"] == nil {
+	args := []string{"serve", "--state", g.state}
+	if set["gateway.listen"] == nil {
+		args = append(args, "--listen", "127.0.0.1:0")
+	}
+	if set["gateway.auth.token"] == nil && set["gateway.auth.mode"] == nil {
 		args = append(args, "--token", token)
 	}
 	cmd := exec.Command(program, args...)
@@ -307,4 +310,10 @@ func (g *gateway) rawHTTP(t testing.TB, request string) response {
 	}
 	b, _ := io.ReadAll(res.Body) // the answer may be cut when its sender gives up on us
 	return response{res, string(b)}
+}
+
+// kill ends a process at once.
+func (g *gateway) kill() {
+	_ = syscall.Kill(g.pid, syscall.SIGKILL)
+	<-g.ended
 }

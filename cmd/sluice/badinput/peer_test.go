@@ -68,7 +68,7 @@ func (g *gateway) tcp(t testing.TB) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// upgradeRequest is the request of a WebSocket client; headers are whole lines.
+// upgradeRequest is the request of a WebSocket client with further header lines.
 func upgradeRequest(path string, headers ...string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:18789\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
@@ -98,10 +98,7 @@ func (g *gateway) upgrade(t testing.TB, request string) (*peer, response) {
 // dial upgrades and reads the challenge.
 func (g *gateway) dial(t testing.TB, headers ...string) *peer {
 	t.Helper()
-	if len(headers) > 0 {
-		headers[len(headers)-1] += "\r\n"
-	}
-	p, res := g.upgrade(t, strings.TrimSuffix(upgradeRequest("/any/path", headers...), "\r\n")+"\r\n")
+	p, res := g.upgrade(t, upgradeRequest("/any/path", headers...))
 	if p == nil {
 		t.Fatalf("upgrade: %s %s", res.Status, res.body)
 	}
@@ -193,7 +190,7 @@ func (p *peer) frame() (f reply, ok bool) {
 			f.raw = "close " + closeText(b)
 			return f, false
 		case op == gws.OpText:
-			if err := json.Unmarshal(b, &f); err != nil {
+			if err := json.Unmarshal(b, &f, jsontext.AllowInvalidUTF8(true)); err != nil {
 				p.t.Fatalf("the gateway sent no frame: %v: %.300s", err, b)
 			}
 			f.raw = string(b)

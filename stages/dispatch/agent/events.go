@@ -1,21 +1,19 @@
 package agent
 
 import (
+	"context"
 	"time"
 
 	"sluice/frames"
 	"sluice/stages/dispatch/agent/provider"
+	"sluice/stages/dispatch/sessionview"
+	"sluice/storage"
 
-	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The events of a run (wire.md 3.11, ChatEvent and AgentEvent in schema96.json). Every
 // reader gets them; a slow one may miss deltas and sees the gap in seq.
-
-type textBlock struct {
-	Type string `json:"type"`
-	Text string `json:"text"`
-}
 
 type chatMessage struct {
 	Role      string      `json:"role"`
@@ -54,11 +52,7 @@ type agentEvent struct {
 }
 
 func (r *Run) event(name string, v any, dropIfSlow bool) frames.Event {
-	b, err := json.Marshal(v, json.Deterministic(true))
-	if err != nil { // plain structs of strings and numbers
-		panic(err)
-	}
-	return frames.Event{Name: name, Payload: b, Reach: frames.ReachReaders, SessionKey: r.sessionKey, DropIfSlow: dropIfSlow}
+	return frames.Event{Name: name, Payload: mustJSON(v), Reach: frames.ReachReaders, SessionKey: r.sessionKey, DropIfSlow: dropIfSlow}
 }
 
 func (r *Run) chat(e chatEvent, dropIfSlow bool) {
@@ -71,7 +65,7 @@ func (r *Run) agentStream(stream string, data map[string]any, withSession, dropI
 	e := agentEvent{RunID: r.id, SessionKey: r.sessionKey, AgentID: r.agentID, Stream: stream,
 		Data: data, Seq: r.nextSeq(), TS: time.Now().UnixMilli()}
 	if withSession {
-		e.SessionID = r.sessionID
+		e.SessionID = r.SessionID()
 	}
 	if r.kind == Chat {
 		e.IsHeartbeat = new(bool)
@@ -103,8 +97,8 @@ func (r *Run) retrying(err error, attempt, most int, wait time.Duration) {
 		"retryAttempt": attempt, "maxRetries": most, "delayMs": wait.Milliseconds()})
 }
 
-func (r *Run) lifecycleStart(at time.Time) {
-	r.agentStream("lifecycle", map[string]any{"phase": "start", "startedAt": at.UnixMilli()}, true, false)
+func (r *Run) lifecycleStart() {
+	r.agentStream("lifecycle", map[string]any{"phase": "start", "startedAt": r.startedAt.UnixMilli()}, true, false)
 	r.reg.SessionChanged(r.sessionKey, Change{Reason: "agent.run.started"})
 }
 
@@ -131,9 +125,9 @@ func (r *Run) lifecycleEnd(end End) {
 	case OK:
 		r.agentStream("lifecycle", map[string]any{"phase": "finishing", "stopReason": end.StopReason, "aborted": false,
 			"livenessState": "working", "endedAt": end.EndedAt.UnixMilli()}, true, false)
+		r.agentStream("lifecycle", map[string]any{"phase": "model", "provider": nil, "model": nil}, true, true)
 		data["livenessState"], data["executionSettled"], data["replayInvalid"] = "working", true, false
-		data["terminalReply"] = terminalReply(end)
-		data["terminalReceipt"] = r.receipt(end)
+		data["terminalReply"], data["terminalReceipt"] = r.terminal(end)
 	case Aborted:
 		data["status"] = "cancelled"
 	default:
@@ -142,13 +136,20 @@ func (r *Run) lifecycleEnd(end End) {
 	r.agentStream("lifecycle", data, true, false)
 }
 
-func terminalReply(end End) map[string]any {
-	return map[string]any{"disposition": "visible", "text": end.Text}
+// terminal is what a run that ended well has said, and by whom.
+func (r *Run) terminal(end End) (reply, receipt map[string]any) {
+	return map[string]any{"disposition": "visible", "text": end.Text}, r.receipt(end)
+}
+
+// Terminal is what agent.wait tells of a run that ended well.
+func (r *Run) Terminal() (reply, receipt map[string]any) {
+	_, end := r.Snapshot()
+	return r.terminal(end)
 }
 
 func (r *Run) receipt(end End) map[string]any {
 	m := r.reg.Model(r.agentID)
-	return map[string]any{"runId": r.id, "sessionId": r.sessionID, "turnId": r.id,
+	return map[string]any{"runId": r.id, "sessionId": r.SessionID(), "turnId": r.id,
 		"requested":           map[string]any{"provider": m.Provider, "model": m.ID},
 		"effective":           map[string]any{"provider": m.Provider, "model": m.ID, "responseModel": orElse(end.Model, m.ID)},
 		"successfulToolNames": []string{}, "rerouted": false, "terminalDisposition": "visible"}
@@ -171,16 +172,20 @@ func (e End) message() string {
 // finalEvent is the chat event that ends a run: final, aborted or error.
 func (r *Run) finalEvent(end End) frames.Event {
 	ev := chatEvent{RunID: r.id, SessionKey: r.sessionKey, AgentID: r.agentID, Seq: r.currentSeq(), StopReason: end.StopReason}
+	text := end.Text
+	if end.Joined { // its text was sent under the run that gave the answer
+		text = ""
+	}
+	if text != "" || end.Status == OK && !end.Joined {
+		ev.Message = assistantMessage(text)
+	}
 	switch end.Status {
 	case OK:
-		ev.State, ev.Message = "final", assistantMessage(end.Text)
+		ev.State = "final"
 	case Aborted:
 		ev.State = "aborted"
-		if end.Text != "" {
-			ev.Message = assistantMessage(end.Text)
-		}
 	default:
-		ev.State, ev.StopReason, ev.ErrorMessage = "error", "", end.message()
+		ev.State, ev.StopReason, ev.ErrorMessage, ev.Message = "error", "", end.message(), nil
 		if end.Err != nil {
 			if d, ok := end.Err.Details.(map[string]any); ok {
 				ev.ErrorDetail = d
@@ -204,11 +209,7 @@ func (r *Run) finalPayload(end End) []byte {
 	default:
 		v = map[string]any{"runId": r.id, "status": "ok", "summary": "completed", "result": r.result(end)}
 	}
-	b, err := json.Marshal(v, json.Deterministic(true))
-	if err != nil {
-		panic(err)
-	}
-	return b
+	return mustJSON(v)
 }
 
 // finalError: the second response of a failed agent request is an error.
@@ -227,9 +228,87 @@ func (r *Run) result(end End) map[string]any {
 	return map[string]any{
 		"payloads": []any{map[string]any{"text": end.Text, "mediaUrl": nil}},
 		"meta": map[string]any{"durationMs": end.EndedAt.Sub(end.StartedAt).Milliseconds(),
-			"agentMeta": map[string]any{"sessionId": r.sessionID, "provider": m.Provider, "model": orElse(end.Model, m.ID),
+			"agentMeta": map[string]any{"sessionId": r.SessionID(), "provider": m.Provider, "model": orElse(end.Model, m.ID),
 				"contextTokens": m.ContextTokens, "usage": usage, "lastCallUsage": usage, "promptTokens": end.Input,
 				"terminalReceipt": r.receipt(end)},
 			"aborted": false, "stopReason": end.StopReason},
 	}
+}
+
+// Change says what about a session has changed.
+type Change struct {
+	Reason string
+	Phase  string
+	RunID  string
+	TS     int64
+}
+
+// sessionChanged is the payload of sessions.changed.
+type sessionChanged struct {
+	SessionKey string           `json:"sessionKey"`
+	AgentID    string           `json:"agentId,omitzero"`
+	Reason     string           `json:"reason,omitzero"`
+	Phase      string           `json:"phase,omitzero"`
+	RunID      string           `json:"runId,omitzero"`
+	TS         int64            `json:"ts"`
+	Session    *sessionview.Row `json:"session,omitzero"`
+}
+
+// SessionChanged tells the subscribers of sessions that one has changed, with its row.
+// Without subscribers it does nothing: the row is read and encoded for somebody only.
+func (g *Registry) SessionChanged(key string, c Change) {
+	ev := frames.Event{Name: "sessions.changed", Reach: frames.ReachSessions, SessionKey: key}
+	if !frames.Wanted(g.deps.Events, &ev) {
+		return
+	}
+	p := sessionChanged{SessionKey: key, Reason: c.Reason, Phase: c.Phase, RunID: c.RunID, TS: c.TS}
+	if p.TS == 0 {
+		p.TS = time.Now().UnixMilli()
+	}
+	if row, found := g.sessionRow(key); found {
+		p.AgentID, p.Session = row.AgentID, row
+	}
+	ev.Payload = mustJSON(&p)
+	g.deps.Events.Broadcast(ev)
+}
+
+func (g *Registry) sessionRow(key string) (*sessionview.Row, bool) {
+	var row storage.SessionRow
+	found := false
+	err := g.deps.Store.View(context.Background(), func(tx storage.Reader) error {
+		var err error
+		row, found, err = FindSession(tx, key)
+		return err
+	})
+	if err != nil || !found {
+		return nil, false
+	}
+	v := sessionview.RowOf(&row, g.Model(row.AgentID), g.deps.Live(key))
+	return &v, true
+}
+
+// SessionMessage is the payload of session.message, and an entry of chat.history by
+// cursor.
+type SessionMessage struct {
+	SessionKey    string           `json:"sessionKey"`
+	SenderIsOwner bool             `json:"senderIsOwner,omitzero"`
+	AgentID       string           `json:"agentId,omitzero"`
+	Message       jsontext.Value   `json:"message"`
+	MessageID     string           `json:"messageId"`
+	MessageSeq    int64            `json:"messageSeq"`
+	Session       *sessionview.Row `json:"session,omitzero"`
+}
+
+// MessageAdded tells the readers of a session that a message was stored.
+func (g *Registry) MessageAdded(key string, m storage.Message, fromOwner bool) {
+	ev := frames.Event{Name: "session.message", Reach: frames.ReachSession, SessionKey: key}
+	if !frames.Wanted(g.deps.Events, &ev) {
+		return
+	}
+	p := SessionMessage{SessionKey: key, SenderIsOwner: fromOwner, Message: sessionview.Message(m), MessageID: m.ID, MessageSeq: m.Seq}
+	if row, found := g.sessionRow(key); found {
+		p.AgentID, p.Session = row.AgentID, row
+	}
+	ev.Payload = mustJSON(&p)
+	g.deps.Events.Broadcast(ev)
 }

@@ -20,18 +20,31 @@ import (
 // Deps are what runs need from outside.
 type Deps struct {
 	Store storage.Store
-	// Update runs fn in the persist stage's next batch and returns when it is durable.
+	// Update runs fn in the persist stage's next batch and returns when it is durable. It
+	// must not be called on the goroutine that settles envelopes: that is the writer.
 	Update func(ctx context.Context, fn func(tx storage.Tx) error) error
 	Events frames.Broadcaster
 	// Live returns a session's running state for its rows.
 	Live func(sessionKey string) sessionview.Live
 	// Notices returns and removes what was queued for the session's next turn.
 	Notices func(sessionKey string) []string
+	// Lanes order the runs of a session.
+	Lanes Lanes
 	// HTTP is used for model calls; nil means a client of the package's own.
 	HTTP *http.Client
 	// Span starts a span for one model call and returns its end; nil traces nothing.
 	Span func(ctx context.Context, providerName, model, baseURL string) (context.Context, func(provider.Result, error))
 	Log  *slog.Logger
+}
+
+// Lanes is the schedule stage as runs see it.
+type Lanes interface {
+	// Active returns the run that holds the session's lane and those that wait.
+	Active(sessionKey string) (holder string, waiting []string)
+	// Abort ends turns of a session.
+	Abort(sessionKey, runID, reason string) []string
+	// Restore puts a run that was accepted back into its lane.
+	Restore(w pipeline.Work)
 }
 
 // Registry holds the runs of this process and makes new ones.
@@ -43,6 +56,12 @@ type Registry struct {
 	mu       sync.Mutex
 	runs     map[string]*Run
 	finished []*Run // oldest first
+
+	// Ends that are stored beside any envelope. ctx ends with Close.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	held   atomic.Bool
 
 	Stats Stats
 }
@@ -71,7 +90,11 @@ func NewRegistry(cfg Config, deps Deps) (*Registry, error) {
 			MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
 			TLSHandshakeTimeout: 10 * time.Second}}
 	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
 	g := &Registry{deps: deps, runs: make(map[string]*Run)}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g, g.Reload(cfg)
 }
 
@@ -93,6 +116,26 @@ func (g *Registry) Reload(cfg Config) error {
 	g.prov.Store(set)
 	g.cfg.Store(&cfg)
 	return nil
+}
+
+// Hold lets no run that waits be ended any more: the gateway is stopping, and what waits
+// is stored and starts with the next process.
+func (g *Registry) Hold() { g.held.Store(true) }
+
+// Close waits for the ends that are still being stored, at most as long as ctx, and
+// frees the connections to the model. Call it when the pipeline has stopped.
+func (g *Registry) Close(ctx context.Context) error {
+	g.Hold()
+	g.cancel()
+	done := make(chan struct{})
+	go func() { g.wg.Wait(); close(done) }()
+	defer g.deps.HTTP.CloseIdleConnections()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Config returns the configuration in force; it must not be changed.
@@ -123,27 +166,28 @@ type Spec struct {
 	Kind       Kind
 	SessionKey string
 	AgentID    string
-	Model      string
+	Model      string        // "" takes the session's or the agent's
+	System     string        // text for the model beside the agent's own
+	Timeout    time.Duration // 0 takes agent.turnTimeoutMs, which also bounds it
 	Input      Input
 	Claim      pipeline.Claim
 	Ctx        context.Context // of the request, for the trace
 }
 
-// New makes a queued run. An id that another run of this process has is refused.
-func (g *Registry) New(s Spec) (*Run, *frames.Error) {
-	r := &Run{reg: g, id: s.ID, kind: s.Kind, sessionKey: s.SessionKey, agentID: s.AgentID, model: s.Model,
-		createdAt: time.Now(), claim: s.Claim, inputs: []Input{s.Input}, status: Queued, done: make(chan struct{})}
+// New makes a queued run; it is nil when another run of this process has the id.
+func (g *Registry) New(s Spec) *Run {
+	r := &Run{reg: g, id: s.ID, kind: s.Kind, sessionKey: s.SessionKey, agentID: s.AgentID, model: s.Model, system: s.System,
+		timeout: s.Timeout, createdAt: time.Now(), claim: s.Claim, inputs: []Input{s.Input}, status: Queued, done: make(chan struct{})}
 	if s.Ctx != nil {
 		r.parent = trace.SpanContextFromContext(s.Ctx)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if old := g.runs[s.ID]; old != nil {
-		return nil, frames.Invalid("This message ID was already used for different input. Check the conversation history and use a new message ID to send again.").
-			WithDetails(map[string]any{"reason": "chat-request-conflict"})
+	if g.runs[s.ID] != nil {
+		return nil
 	}
 	g.runs[s.ID] = r
-	return r, nil
+	return r
 }
 
 // Forget drops a run whose request failed before it was stored.
@@ -163,12 +207,23 @@ func (g *Registry) Get(id string) *Run {
 	return g.runs[id]
 }
 
-// Wait returns when the run has ended, timeout is over or ctx ends; known is false when
-// this process knows no such run.
-func (g *Registry) Wait(ctx context.Context, id string, timeout time.Duration) (status Status, end End, known bool) {
+// Open reports whether the run has not ended. Its lane lets go of it a moment later, so
+// a session's rows ask here and not there.
+func (g *Registry) Open(id string) bool {
 	r := g.Get(id)
 	if r == nil {
-		return "", End{}, false
+		return false
+	}
+	status, _ := r.Snapshot()
+	return status.open()
+}
+
+// Wait returns when the run has ended, timeout is over or ctx ends; it is nil when this
+// process knows no such run.
+func (g *Registry) Wait(ctx context.Context, id string, timeout time.Duration) *Run {
+	r := g.Get(id)
+	if r == nil {
+		return nil
 	}
 	t := time.NewTimer(timeout)
 	defer t.Stop()
@@ -177,20 +232,20 @@ func (g *Registry) Wait(ctx context.Context, id string, timeout time.Duration) (
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	status, end = r.Snapshot()
-	return status, end, true
+	return r
 }
 
-// finish ends r for everyone who waits and keeps it for those who ask later.
+// finish ends r for everyone who waits and keeps it for those who ask later. What it
+// tells must be durable already.
 func (g *Registry) finish(r *Run, end End) {
 	r.mu.Lock()
-	if r.status != Queued && r.status != Running {
+	if !r.status.open() {
 		r.mu.Unlock()
 		return
 	}
-	r.status, r.end, r.steerable, r.cancel = end.Status, end, false, nil
-	replies, steered := r.replies, r.steered
-	r.replies, r.steered = nil, nil
+	r.status, r.end, r.steerable, r.cancel, r.out = end.Status, end, false, nil, nil
+	replies, joined, back := r.replies, r.joined, r.steered
+	r.replies, r.joined, r.steered = nil, nil, nil
 	r.mu.Unlock()
 	g.count(end)
 	if r.claim != nil {
@@ -201,9 +256,12 @@ func (g *Registry) finish(r *Run, end End) {
 	}
 	g.deps.Events.Broadcast(r.finalEvent(end))
 	close(r.done)
-	for _, s := range steered {
-		g.storeEnd(s, end)
-		g.finish(s, end)
+	for _, o := range joined {
+		g.finish(o, end.joined())
+	}
+	// What was steered in and not read has still to be answered.
+	for _, o := range back {
+		g.deps.Lanes.Restore(o)
 	}
 	g.retain(r)
 }
@@ -217,8 +275,6 @@ func (g *Registry) count(end End) {
 	default:
 		g.Stats.Failed.Add(1)
 	}
-	g.Stats.TokensIn.Add(uint64(max(0, end.Input)))
-	g.Stats.TokensOut.Add(uint64(max(0, end.Output)))
 	g.Stats.Duration.Observe(int64(end.EndedAt.Sub(end.StartedAt)))
 }
 
@@ -244,3 +300,21 @@ func (g *Registry) Count() int {
 	defer g.mu.Unlock()
 	return len(g.runs)
 }
+
+// Abort ends turns of a session as its lane does, and also reaches messages that a
+// running turn was given and has not read yet.
+func (g *Registry) Abort(sessionKey, runID, reason string) []string {
+	var ids []string
+	if holder, _ := g.deps.Lanes.Active(sessionKey); holder != "" {
+		if r := g.Get(holder); r != nil {
+			for _, o := range r.release(runID) {
+				o.Drop(errDropped)
+				ids = append(ids, o.id)
+			}
+		}
+	}
+	return append(ids, g.deps.Lanes.Abort(sessionKey, runID, reason)...)
+}
+
+// errDropped ends a run that the user took back before it began.
+var errDropped = frames.Unavailable(0, "aborted")

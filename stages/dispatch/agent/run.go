@@ -37,10 +37,17 @@ const (
 	Interrupted Status = "interrupted"
 )
 
-// Input is one message that a run answers.
+func (s Status) open() bool { return s == Queued || s == Running }
+
+// Input is one message that a run answers. It enters the transcript when the run reads
+// it; until then it is pending (chat.history, pendingInputs) and kept with the run.
 type Input struct {
+	RunID     string `json:"runId"` // of the request that brought it
 	Text      string `json:"text"`
 	MessageID string `json:"messageId"`
+	AtMs      int64  `json:"atMs"`
+	// From is the client that sent it, when queue mode collect kept it waiting.
+	From string `json:"from,omitzero"`
 }
 
 // Run is one agent turn. It implements pipeline.Work.
@@ -50,24 +57,30 @@ type Run struct {
 	id         string
 	kind       Kind
 	sessionKey string
-	sessionID  string
 	agentID    string
-	model      string // override of this request, empty for the agent's
+	model      string // override of the request
+	system     string
+	timeout    time.Duration
 	createdAt  time.Time
 	claim      pipeline.Claim
 	claimRow   *storage.IdempotencyRow // of a run that a restart brought back
 	parent     trace.SpanContext       // of the request that started it
 
 	mu        sync.Mutex
+	sessionID string
+	revision  string // the session's lifecycleRevision when the run read it; "" before
+	override  string // the session's model
 	inputs    []Input
 	notes     []string // what the lane dropped, for the model
 	status    Status
 	steerable bool
-	steered   []*Run // runs whose message this one took
-	pending   []Input
+	joined    []*Run // runs whose messages this one has read: they end with it
+	steered   []*Run // runs whose messages wait to be read
 	cancel    context.CancelCauseFunc
-	abort     string // reason, when Abort came before or while running
+	aborted   bool
+	abort     string // reason
 	startedAt time.Time
+	out       *streamer
 	end       End
 	replies   []reply
 	done      chan struct{}
@@ -77,7 +90,7 @@ type Run struct {
 // End is how a run ended.
 type End struct {
 	Status     Status
-	StopReason string // stop, length, rpc, timeout, error
+	StopReason string // stop, length, rpc, aborted, restart, timeout, error
 	Text       string // of the last answer
 	Err        *frames.Error
 	Model      string
@@ -86,6 +99,13 @@ type End struct {
 	Output     int64
 	StartedAt  time.Time
 	EndedAt    time.Time
+	// Joined: another run has told the answer.
+	Joined bool
+}
+
+func (e End) joined() End {
+	e.Joined = true
+	return e
 }
 
 // reply is a request that waits for the run's end: the second response of agent.
@@ -107,7 +127,11 @@ func (r *Run) SpanContext() trace.SpanContext { return r.parent }
 func (r *Run) Judged() bool { return true }
 
 // SessionID is the session that the run's messages are stored under.
-func (r *Run) SessionID() string { return r.sessionID }
+func (r *Run) SessionID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessionID
+}
 
 // Texts implements pipeline.Work.
 func (r *Run) Texts() []string {
@@ -120,10 +144,6 @@ func (r *Run) Texts() []string {
 	return texts
 }
 
-// SetSession binds the run to the session's id once the transaction that made or found
-// the session knows it.
-func (r *Run) SetSession(sessionID string) { r.sessionID = sessionID }
-
 // OnEnd makes the run send its end as a second response to a request.
 func (r *Run) OnEnd(client frames.Client, id []byte) {
 	r.mu.Lock()
@@ -135,16 +155,16 @@ func (r *Run) OnEnd(client frames.Client, id []byte) {
 // takes the other's message; the other ends when this one does.
 func (r *Run) Merge(other pipeline.Work) bool {
 	o, ok := other.(*Run)
-	if !ok || o.agentID != r.agentID || o.model != r.model {
+	if !ok || o.agentID != r.agentID || o.model != r.model || o.system != r.system {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.status != Queued || r.abort != "" {
+	if r.status != Queued || r.aborted {
 		return false
 	}
 	r.inputs = append(r.inputs, o.inputs...)
-	r.steered = append(r.steered, o)
+	r.joined = append(r.joined, o)
 	return true
 }
 
@@ -158,12 +178,52 @@ func (r *Run) Steer(other pipeline.Work) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.steerable || r.abort != "" {
+	if !r.steerable || r.aborted {
 		return false
 	}
-	r.pending = append(r.pending, o.inputs...)
 	r.steered = append(r.steered, o)
 	return true
+}
+
+// next returns the runs that were steered in since the last answer, and their messages;
+// none closes the run for steering.
+func (r *Run) next() (runs []*Run, inputs []Input) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.steered {
+		inputs = append(inputs, o.inputs...)
+	}
+	runs, r.steered = r.steered, nil
+	r.joined = append(r.joined, runs...)
+	if len(runs) == 0 {
+		r.steerable = false
+	}
+	return runs, inputs
+}
+
+// unread undoes next for messages that could not be stored: they are answered later.
+func (r *Run) unread(runs []*Run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined = r.joined[:len(r.joined)-len(runs)]
+	r.steered = append(runs, r.steered...)
+}
+
+// release gives back steered runs that were not read yet: the one with the id, or with
+// an empty id all.
+func (r *Run) release(runID string) []*Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out, keep []*Run
+	for _, o := range r.steered {
+		if runID == "" || o.id == runID {
+			out = append(out, o)
+		} else {
+			keep = append(keep, o)
+		}
+	}
+	r.steered = keep
+	return out
 }
 
 // Note implements schedule's Noter.
@@ -180,8 +240,8 @@ var errAborted = errors.New("aborted")
 func (r *Run) Abort(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.abort == "" {
-		r.abort = reason
+	if !r.aborted {
+		r.aborted, r.abort = true, reason
 	}
 	r.steerable = false
 	if r.cancel != nil {
@@ -189,53 +249,60 @@ func (r *Run) Abort(reason string) {
 	}
 }
 
-// Drop implements pipeline.Work: the run never starts. Its message stays in the
-// session; its end is stored so that a restart does not start it after all.
-func (r *Run) Drop(err *frames.Error) {
+// stopReason is how clients are told why a run was ended: rpc when they asked for it,
+// aborted when a newer message did (captured), else the reason itself.
+func (r *Run) stopReason() string {
 	r.mu.Lock()
-	if r.status != Queued {
-		r.mu.Unlock()
-		return
+	defer r.mu.Unlock()
+	switch r.abort {
+	case "":
+		return "rpc"
+	case "interrupted":
+		return "aborted"
+	}
+	return r.abort
+}
+
+// Drop implements pipeline.Work: the run never starts. Its end is stored so that a
+// restart does not start it after all, and told when that is durable. It does not wait
+// for that: it may be called on the goroutine that writes.
+func (r *Run) Drop(err *frames.Error) {
+	g := r.reg
+	r.mu.Lock()
+	dropped := r.status == Queued && !g.held.Load()
+	if dropped {
+		r.aborted = true // it must not begin any more
 	}
 	r.mu.Unlock()
-	status := Failed
-	if err != nil && err.Message == "aborted" {
-		status = Aborted
+	if !dropped {
+		return
 	}
 	now := time.Now()
-	end := End{Status: status, StopReason: "rpc", Err: err, StartedAt: now, EndedAt: now}
-	r.reg.storeEnd(r, end)
-	r.reg.finish(r, end)
+	end := End{Status: Failed, StopReason: "error", Err: err, StartedAt: now, EndedAt: now}
+	if err != nil && err.Message == errDropped.Message {
+		end.Status, end.StopReason, end.Err = Aborted, "rpc", nil
+	}
+	g.wg.Go(func() {
+		g.storeEnd(r, end)
+		g.finish(r, end)
+	})
 }
 
 // begin moves the run to running; false means that it was aborted before.
-func (r *Run) begin(cancel context.CancelCauseFunc, at time.Time) bool {
+func (r *Run) begin(cancel context.CancelCauseFunc, out *streamer, at time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.abort != "" {
+	if r.aborted {
 		return false
 	}
-	r.status, r.startedAt, r.cancel, r.steerable = Running, at, cancel, true
+	r.status, r.startedAt, r.cancel, r.out, r.steerable = Running, at, cancel, out, true
 	return true
 }
 
-// nextInputs returns what was steered in since the last answer; none closes the run
-// for steering.
-func (r *Run) nextInputs() []Input {
+func (r *Run) wasAborted() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	in := r.pending
-	r.pending = nil
-	if len(in) == 0 {
-		r.steerable = false
-	}
-	return in
-}
-
-func (r *Run) abortReason() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.abort
+	return r.aborted
 }
 
 // nextSeq counts the run's events; agent and chat events share it (wire.md 3.11).

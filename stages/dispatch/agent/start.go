@@ -20,6 +20,10 @@ type Start struct {
 	AgentID string
 	Text    string
 	Model   string
+	System  string        // text for the model beside the agent's own
+	Timeout time.Duration // 0 takes agent.turnTimeoutMs, which also bounds it
+	// Collect: the message waits for a running turn in queue mode collect.
+	Collect bool
 	// MustExist refuses a session that does not exist (sessions.send); otherwise it is
 	// created.
 	MustExist bool
@@ -34,6 +38,10 @@ type Start struct {
 	Reason string
 }
 
+// errReused is the answer to a run id that stands for another request.
+var errReused = frames.Invalid("This message ID was already used for different input. Check the conversation history and use a new message ID to send again.").
+	WithDetails(map[string]any{"reason": "chat-request-conflict"})
+
 // Start makes the request on e begin a turn: it stores the message and the run in one
 // transaction, and puts the run on e for the lane to take when that is durable. Without
 // a configured model it refuses at once and says what to set.
@@ -44,39 +52,48 @@ func (g *Registry) Start(e *pipeline.Envelope, s Start) error {
 	if strings.ContainsRune(s.Text, 0) {
 		return frames.Invalid("message must not contain null bytes")
 	}
-	msg := userMessage(s, e.Peer)
-	run, conflict := g.New(Spec{ID: s.RunID, Kind: s.Kind, SessionKey: e.SessionKey, AgentID: s.AgentID,
-		Model: s.Model, Input: Input{Text: s.Text, MessageID: msg.ID}, Claim: e.Claim, Ctx: e.Ctx})
-	if conflict != nil {
-		return conflict
+	in := Input{RunID: s.RunID, Text: s.Text, MessageID: uuid.NewString(), AtMs: time.Now().UnixMilli()}
+	if s.Collect && e.Peer != nil {
+		in.From = orElse(e.Peer.Client.ID, "operator")
+	}
+	run := g.New(Spec{ID: s.RunID, Kind: s.Kind, SessionKey: e.SessionKey, AgentID: s.AgentID, Model: s.Model,
+		System: s.System, Timeout: s.Timeout, Input: in, Claim: e.Claim, Ctx: e.Ctx})
+	if run == nil {
+		return g.again(e, s)
 	}
 	if e.Claim != nil {
 		e.Claim.Replace(run.inFlightPayload())
 	}
+	st := &starting{run: run, start: s}
 	e.Work = run
-	e.Effects = append(e.Effects, pipeline.EffectFunc(func(tx storage.Tx, e *pipeline.Envelope) error {
-		return g.applyStart(tx, e, run, &msg, s)
-	}))
-	e.AfterAnswer(func(ok bool) {
-		if !ok {
-			g.Forget(run)
-			return
-		}
-		reason := s.Reason
-		if reason == "" {
-			reason = "send"
-		}
-		g.SessionChanged(run.sessionKey, Change{Reason: reason})
-		g.MessageAdded(run.sessionKey, msg, true)
-	})
+	e.Effects = append(e.Effects, st)
+	e.AfterAnswer(st.told)
 	return nil
 }
 
-func (g *Registry) applyStart(tx storage.Tx, e *pipeline.Envelope, run *Run, msg *storage.Message, s Start) error {
+// starting is a request on its way to the disk.
+type starting struct {
+	run     *Run
+	start   Start
+	created bool // the session
+	known   bool // the run is an earlier one
+}
+
+// Apply implements pipeline.Effect.
+func (st *starting) Apply(tx storage.Tx, e *pipeline.Envelope) error {
+	run, s := st.run, st.start
+	switch old, err := storage.GetRun(tx, run.id); {
+	case err == nil:
+		st.known = true
+		return run.repeated(e, &old)
+	case !errors.Is(err, storage.ErrNotFound):
+		return err
+	}
 	row, created, err := EnsureSession(tx, run.sessionKey, run.agentID, s.MustExist, s.GivenKey)
 	if err != nil {
 		return err
 	}
+	st.created = created
 	if row.SendPolicy == "deny" {
 		return frames.Invalid("send blocked by session policy")
 	}
@@ -85,32 +102,70 @@ func (g *Registry) applyStart(tx storage.Tx, e *pipeline.Envelope, run *Run, msg
 			return err
 		}
 	}
-	if msg.Seq, err = storage.AppendMessage(tx, &row, *msg); err != nil {
-		return err
-	}
-	row.UpdatedAtMs, row.LastInteractionAtMs, row.Unread = msg.TimestampMs, msg.TimestampMs, true
+	row.UpdatedAtMs = max(row.UpdatedAtMs, run.inputs[0].AtMs)
+	row.LastInteractionAtMs = row.UpdatedAtMs
 	if err := storage.PutSession(tx, &row); err != nil {
 		return err
 	}
-	run.SetSession(row.SessionID)
-	queued := run.QueuedRow()
+	run.mu.Lock()
+	run.sessionID = row.SessionID
+	run.mu.Unlock()
+	queued := run.row(Queued)
 	if err := storage.PutRun(tx, &queued); err != nil {
 		return err
 	}
 	return e.AnswerValue(s.Answer(&row))
 }
 
-// userMessage is a client's message as it is stored; who sent it comes from the
-// connection, never from params (advisories.md, CVE-2026-41299).
-func userMessage(s Start, peer *frames.Peer) storage.Message {
-	now := time.Now().UnixMilli()
-	key := s.RunID + ":user"
-	body, err := json.Marshal(map[string]any{"role": "user", "content": s.Text, "timestamp": now, "idempotencyKey": key},
-		json.Deterministic(true))
-	if err != nil {
-		panic(err)
+// told runs after the acknowledgement.
+func (st *starting) told(ok bool) {
+	g, run := st.run.reg, st.run
+	if !ok || st.known {
+		g.Forget(run)
+		return
 	}
-	return storage.Message{ID: uuid.NewString(), RunID: s.RunID, Role: "user", Body: body, TimestampMs: now, IdempotencyKey: key}
+	if st.created {
+		g.SessionChanged(run.sessionKey, Change{Reason: "create"})
+	}
+	g.SessionChanged(run.sessionKey, Change{Reason: orElse(st.start.Reason, "send")})
+}
+
+// again answers a request whose run this process has, although the dedupe stage has
+// forgotten the key: the same request gets what its run has come to.
+func (g *Registry) again(e *pipeline.Envelope, s Start) error {
+	old := g.Get(s.RunID)
+	if old == nil || e.Claim == nil || old.sessionKey != e.SessionKey {
+		return errReused
+	}
+	now := e.Claim.Row(nil)
+	was := old.claimed()
+	if was == nil || was.Key != now.Key || was.ContentHash != now.ContentHash {
+		return errReused
+	}
+	payload := old.inFlightPayload()
+	if status, end := old.Snapshot(); !status.open() {
+		payload = old.finalPayload(end)
+	}
+	e.Claim.Replace(payload)
+	e.Answer(payload)
+	return nil
+}
+
+// repeated answers a request whose run is only known to the store. The same request gets
+// its result; it starts nothing.
+func (r *Run) repeated(e *pipeline.Envelope, old *storage.RunRow) error {
+	var p promptRecord
+	if e.Claim == nil || !old.Status.Ended() || json.Unmarshal(old.Prompt, &p) != nil || p.Claim == nil {
+		return errReused
+	}
+	if now := e.Claim.Row(nil); p.Claim.Key != now.Key || p.Claim.ContentHash != now.ContentHash {
+		return errReused
+	}
+	payload := append([]byte(nil), old.Result...)
+	e.Work = nil
+	e.Claim.Replace(payload)
+	e.Answer(payload)
+	return nil
 }
 
 // EnsureSession returns the session of key, and makes it if it may.
@@ -133,6 +188,17 @@ func FindSession(r storage.Reader, key string) (row storage.SessionRow, found bo
 		return row, false, nil
 	}
 	return row, err == nil, err
+}
+
+// FindByShortID returns the one session whose id begins with short; found is false when
+// there is none, or more than one.
+func FindByShortID(r storage.Reader, short, agentID string) (row storage.SessionRow, found bool, err error) {
+	rows, err := storage.ListSessions(r, storage.SessionFilter{AgentID: agentID, Limit: 2,
+		Match: func(row *storage.SessionRow) bool { return strings.HasPrefix(row.SessionID, short) }})
+	if err != nil || len(rows) != 1 {
+		return storage.SessionRow{}, false, err
+	}
+	return rows[0], true, nil
 }
 
 // NewSession is a session that did not exist before; the caller stores it.
@@ -174,9 +240,5 @@ func (r *Run) inFlightPayload() []byte {
 	if r.kind == Direct {
 		v["sessionKey"], v["agentId"] = r.sessionKey, r.agentID
 	}
-	b, err := json.Marshal(v, json.Deterministic(true))
-	if err != nil {
-		panic(err)
-	}
-	return b
+	return mustJSON(v)
 }

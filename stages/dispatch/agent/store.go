@@ -2,68 +2,260 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"sort"
 	"time"
 
 	"sluice/frames"
 	"sluice/pipeline"
-	"sluice/stages/dispatch/agent/provider"
-	"sluice/stages/dispatch/sessionview"
 	"sluice/storage"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 )
+
+// What of a run is stored, and when:
+//
+//	its request is accepted   the run, queued, with its messages      (start.go)
+//	it begins                 the run, running; its messages enter the transcript
+//	it reads steered messages the answer before them, and they
+//	it ends                   the rest, the run's end, and what duplicates get
+//
+// A crash before the second leaves a run that starts again, later one that is reported
+// as interrupted.
+
+// promptRecord is what a restart needs of a run; of one that has ended only Claim is
+// kept, to know its request again.
+type promptRecord struct {
+	Kind      Kind    `json:"kind"`
+	Model     string  `json:"model,omitzero"`
+	System    string  `json:"system,omitzero"`
+	TimeoutMs int64   `json:"timeoutMs,omitzero"`
+	Inputs    []Input `json:"inputs,omitempty"`
+	// Claim lets a restarted run tell duplicates of its request how it ended.
+	Claim *storage.IdempotencyRow `json:"claim,omitzero"`
+}
+
+// claimed is the row of the run's idempotency key; nil when its request had none.
+func (r *Run) claimed() *storage.IdempotencyRow {
+	if r.claim != nil {
+		row := r.claim.Row([]byte("null"))
+		return &row
+	}
+	return r.claimRow
+}
+
+// row is the record of the run in a status.
+func (r *Run) row(status Status) storage.RunRow {
+	r.mu.Lock()
+	rec := promptRecord{Kind: r.kind, Model: r.model, System: r.system, TimeoutMs: r.timeout.Milliseconds(),
+		Inputs: append([]Input(nil), r.inputs...)}
+	row := storage.RunRow{RunID: r.id, SessionKey: r.sessionKey, SessionID: r.sessionID, AgentID: r.agentID,
+		Status: storage.RunStatus(status), CreatedAtMs: r.createdAt.UnixMilli()}
+	if !r.startedAt.IsZero() {
+		row.StartedAtMs = r.startedAt.UnixMilli()
+	}
+	r.mu.Unlock()
+	rec.Claim = r.claimed()
+	if !status.open() {
+		rec = promptRecord{Kind: rec.Kind, Claim: rec.Claim}
+	}
+	row.Prompt = mustJSON(rec)
+	return row
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil { // what this package encodes is strings, numbers and valid JSON
+		panic(err)
+	}
+	return b
+}
+
+// errStale: the session was reset, or the run aborted, before the run could begin.
+var errStale = errors.New("the run may not begin")
+
+// open stores that the run begins: from here on a crash leaves an interrupted run, not
+// one that is asked twice. It returns the messages that entered the transcript.
+func (t *turn) open(ctx context.Context) (added []storage.Message, err error) {
+	r := t.run
+	err = r.reg.deps.Update(ctx, func(tx storage.Tx) error {
+		added = added[:0]
+		if r.wasAborted() { // a reset may stand between the abort and this
+			return errStale
+		}
+		s, _, err := EnsureSession(tx, r.sessionKey, r.agentID, false, r.sessionKey)
+		if err != nil {
+			return err
+		}
+		if added, err = r.addInputs(tx, &s, r.texts()); err != nil {
+			return err
+		}
+		s.Status, s.StartedAtMs, s.EndedAtMs, s.LastRunID = "running", r.startedAt.UnixMilli(), 0, r.id
+		if err := storage.PutSession(tx, &s); err != nil {
+			return err
+		}
+		r.bind(&s)
+		row := r.row(Running)
+		return storage.PutRun(tx, &row)
+	})
+	return added, err
+}
+
+// bind remembers which session, and which state of it, the run has read.
+func (r *Run) bind(s *storage.SessionRow) {
+	r.mu.Lock()
+	r.sessionID, r.revision, r.override = s.SessionID, s.LifecycleRevision, s.ModelOverride
+	r.mu.Unlock()
+}
+
+// texts are the run's messages as they enter the transcript.
+func (r *Run) texts() []Input {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return collected(r.inputs)
+}
+
+// addInputs appends messages of users to the session's transcript.
+func (r *Run) addInputs(tx storage.Tx, s *storage.SessionRow, inputs []Input) (added []storage.Message, err error) {
+	for _, in := range inputs {
+		m := userRecord(in)
+		if m.Seq, err = storage.AppendMessage(tx, s, m); err != nil {
+			return nil, err
+		}
+		added = append(added, m)
+	}
+	return added, nil
+}
+
+// progress stores the answers so far and the messages that the turn reads next.
+func (t *turn) progress(ctx context.Context, answers []answer, more []Input) error {
+	r := t.run
+	var added []storage.Message
+	err := r.reg.deps.Update(ctx, func(tx storage.Tx) error {
+		added = added[:0]
+		s, live, err := r.session(tx)
+		if err != nil || !live {
+			return err
+		}
+		if added, err = r.addAnswers(tx, &s, answers, t.stored); err != nil {
+			return err
+		}
+		users, err := r.addInputs(tx, &s, more)
+		added = append(added, users...)
+		return err
+	})
+	if err == nil {
+		t.stored = len(answers)
+		r.announce(added)
+	}
+	return err
+}
+
+// session returns the run's session; live is false when it was deleted, or reset to an
+// empty transcript, since the run began: what the run says then has no place.
+func (r *Run) session(tx storage.Tx) (s storage.SessionRow, live bool, err error) {
+	s, found, err := FindSession(tx, r.sessionKey)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s, found && s.SessionID == r.sessionID && (r.revision == "" || s.LifecycleRevision == r.revision), err
+}
+
+// addAnswers appends the answers from the first-th on.
+func (r *Run) addAnswers(tx storage.Tx, s *storage.SessionRow, answers []answer, first int) (added []storage.Message, err error) {
+	for i := first; i < len(answers); i++ {
+		m := r.assistantRecord(answers[i], i)
+		if m.Seq, err = storage.AppendMessage(tx, s, m); err != nil {
+			return nil, err
+		}
+		added = append(added, m)
+	}
+	return added, nil
+}
 
 // settle leaves the turn's end on e and tells everyone once that is durable. A store
 // that cannot write turns success into failure: an answer that a restart would lose
 // must not be called final.
-func (r *Run) settle(e *pipeline.Envelope, end End, answers []answer) error {
-	var stored []storage.Message
-	e.Effects = append(e.Effects, pipeline.EffectFunc(func(tx storage.Tx, _ *pipeline.Envelope) error {
-		stored = stored[:0]
-		return r.applyEnd(tx, end, answers, &stored)
+func (r *Run) settle(e *pipeline.Envelope, end End, answers []answer, first int) {
+	var added []storage.Message
+	e.Effects = append(e.Effects, pipeline.EffectFunc(func(tx storage.Tx, _ *pipeline.Envelope) (err error) {
+		added, err = r.applyEnd(tx, end, answers, first)
+		return err
 	}))
 	e.AfterAnswer(func(ok bool) {
 		if !ok {
 			_, err, _ := e.Result()
 			end = End{Status: Failed, StopReason: "error", Err: err, Text: end.Text, StartedAt: end.StartedAt, EndedAt: time.Now()}
-			stored = nil
+			added = nil
+			late := end
+			r.reg.wg.Go(func() { r.reg.storeEnd(r, late) })
 		}
-		for _, m := range stored {
-			r.reg.MessageAdded(r.sessionKey, m, false)
-		}
+		r.announce(added)
 		r.lifecycleEnd(end)
 		r.reg.finish(r, end)
 		r.reg.SessionChanged(r.sessionKey, Change{Reason: "agent.input.settled"})
 		r.reg.SessionChanged(r.sessionKey, Change{Phase: "end", RunID: r.id, TS: end.EndedAt.UnixMilli()})
 	})
-	return nil
 }
 
-// applyEnd writes the answers, the session's new state, the run's end and what a
-// duplicate of its request gets from now on.
-func (r *Run) applyEnd(tx storage.Tx, end End, answers []answer, stored *[]storage.Message) error {
-	row, found, err := FindSession(tx, r.sessionKey)
+// announce tells the session's readers of new messages.
+func (r *Run) announce(added []storage.Message) {
+	for _, m := range added {
+		r.reg.MessageAdded(r.sessionKey, m, m.Role == "user")
+	}
+}
+
+// applyEnd writes what the turn has said and not stored yet, the session's new state,
+// the end of the run and of those that joined it, and what duplicates of their requests
+// get from now on.
+func (r *Run) applyEnd(tx storage.Tx, end End, answers []answer, first int) (added []storage.Message, err error) {
+	s, live, err := r.session(tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// The session may have been deleted or reset to another transcript meanwhile: the
-	// answer then has no place, but the run still ends.
-	if found && row.SessionID == r.sessionID {
-		for i, a := range answers {
-			m := r.assistantRecord(a, i)
-			if m.Seq, err = storage.AppendMessage(tx, &row, m); err != nil {
-				return err
-			}
-			*stored = append(*stored, m)
-		}
-		applyToSession(&row, r.id, end)
-		if err := storage.PutSession(tx, &row); err != nil {
-			return err
+	if live {
+		if added, err = r.addEnd(tx, &s, end, answers, first); err != nil {
+			return nil, err
 		}
 	}
-	return r.putEnd(tx, end)
+	r.mu.Lock()
+	joined := append([]*Run(nil), r.joined...)
+	r.mu.Unlock()
+	for _, o := range joined {
+		if err := o.putEnd(tx, end.joined()); err != nil {
+			return nil, err
+		}
+	}
+	return added, r.putEnd(tx, end)
+}
+
+func (r *Run) addEnd(tx storage.Tx, s *storage.SessionRow, end End, answers []answer, first int) (added []storage.Message, err error) {
+	// A run that never began has left its messages out; taken back ones stay out.
+	if !r.began() && end.Status != Aborted {
+		if added, err = r.addInputs(tx, s, r.texts()); err != nil {
+			return nil, err
+		}
+	}
+	said, err := r.addAnswers(tx, s, answers, first)
+	if err != nil {
+		return nil, err
+	}
+	added = append(added, said...)
+	if end.Err != nil && len(answers) == 0 {
+		m := r.errorRecord(end)
+		if m.Seq, err = storage.AppendMessage(tx, s, m); err != nil {
+			return nil, err
+		}
+		added = append(added, m)
+	}
+	applyToSession(s, r.id, end)
+	return added, storage.PutSession(tx, s)
+}
+
+// began reports whether the run's messages are in the transcript.
+func (r *Run) began() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.revision != ""
 }
 
 func applyToSession(row *storage.SessionRow, runID string, end End) {
@@ -81,24 +273,22 @@ func applyToSession(row *storage.SessionRow, runID string, end End) {
 }
 
 func (r *Run) putEnd(tx storage.Tx, end End) error {
-	now := end.EndedAt.UnixMilli()
-	run := storage.RunRow{RunID: r.id, SessionKey: r.sessionKey, SessionID: r.sessionID, AgentID: r.agentID,
-		Status: storage.RunStatus(end.Status), CreatedAtMs: r.createdAt.UnixMilli(), StartedAtMs: end.StartedAt.UnixMilli(),
-		EndedAtMs: now, StopReason: end.StopReason, Error: errText(end), Result: r.finalPayload(end)}
-	if err := storage.PutRun(tx, &run); err != nil {
+	row := r.row(end.Status)
+	row.StartedAtMs, row.EndedAtMs = end.StartedAt.UnixMilli(), end.EndedAt.UnixMilli()
+	row.StopReason, row.Error, row.Result = end.StopReason, errText(end), r.finalPayload(end)
+	if err := storage.PutRun(tx, &row); err != nil {
 		return err
 	}
-	var row storage.IdempotencyRow
-	switch {
-	case r.claim != nil:
-		row = r.claim.Row(nil)
-	case r.claimRow != nil:
-		row = *r.claimRow
-	default:
+	claim := r.claimed()
+	if claim == nil {
 		return nil
 	}
-	row.Answer = r.finalPayload(end)
-	return storage.PutIdempotency(tx, &row)
+	kept := *claim
+	if r.claim == nil { // of a former process: the key is remembered anew from the end on
+		kept.ExpiresAtMs = end.EndedAt.UnixMilli() + max(0, kept.ExpiresAtMs-r.createdAt.UnixMilli())
+	}
+	kept.Answer = row.Result
+	return storage.PutIdempotency(tx, &kept)
 }
 
 func errText(end End) string {
@@ -108,124 +298,53 @@ func errText(end End) string {
 	return end.Err.Message
 }
 
-// storeEnd stores the end of a run that has no envelope of its own any more.
+// Waits between the tries to store an end beside its envelope.
+const (
+	endRetryFirst = 200 * time.Millisecond
+	endRetryMost  = 30 * time.Second
+)
+
+// storeEnd stores the end of a run that has no envelope of its own, and tries again
+// while the store cannot write: a run whose end is lost would start again after a
+// restart. What is left when the gateway stops does.
 func (g *Registry) storeEnd(r *Run, end End) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := g.deps.Update(ctx, func(tx storage.Tx) error { return r.putEnd(tx, end) }); err != nil {
-		g.deps.Log.Error("a run's end could not be stored; it would start again after a restart", "run", r.id, "err", err)
-	}
-}
-
-// QueuedRow is the record of a run that waits; a restart starts it again from this.
-func (r *Run) QueuedRow() storage.RunRow {
-	rec := promptRecord{Kind: r.kind, Model: r.model, Inputs: r.inputs, Claim: r.claimRow}
-	if r.claim != nil {
-		row := r.claim.Row([]byte("null"))
-		rec.Claim = &row
-	}
-	prompt, err := json.Marshal(rec)
-	if err != nil {
-		panic(err)
-	}
-	return storage.RunRow{RunID: r.id, SessionKey: r.sessionKey, SessionID: r.sessionID, AgentID: r.agentID,
-		Status: storage.RunQueued, CreatedAtMs: r.createdAt.UnixMilli(), Prompt: prompt}
-}
-
-type promptRecord struct {
-	Kind   Kind    `json:"kind"`
-	Model  string  `json:"model,omitzero"`
-	Inputs []Input `json:"inputs"`
-	// Claim lets a restarted run tell duplicates of its request how it ended.
-	Claim *storage.IdempotencyRow `json:"claim,omitzero"`
-}
-
-// markRunning stores that the model is about to be asked: from here on a crash leaves
-// an interrupted run, not one that is asked twice.
-func (t *turn) markRunning(ctx context.Context, at time.Time) error {
-	r := t.run
-	return r.reg.deps.Update(ctx, func(tx storage.Tx) error {
-		row := r.QueuedRow()
-		row.Status, row.StartedAtMs = storage.RunRunning, at.UnixMilli()
-		if err := storage.PutRun(tx, &row); err != nil {
+	for wait := endRetryFirst; ; wait = min(2*wait, endRetryMost) {
+		var added []storage.Message
+		err := g.deps.Update(g.ctx, func(tx storage.Tx) (err error) {
+			added, err = r.applyEnd(tx, end, nil, 0)
 			return err
+		})
+		if err == nil {
+			r.announce(added)
+			return
 		}
-		s, found, err := FindSession(tx, r.sessionKey)
-		if err != nil || !found {
-			return err
-		}
-		s.Status, s.StartedAtMs, s.EndedAtMs, s.LastRunID = "running", at.UnixMilli(), 0, r.id
-		return storage.PutSession(tx, &s)
-	})
-}
-
-// assistantRecord is an answer as it is stored. Its id is made from the run's, so that
-// a repeated append finds it (nothing is doubled).
-func (r *Run) assistantRecord(a answer, i int) storage.Message {
-	m := r.reg.Model(r.agentID)
-	u := a.result.Usage
-	body := map[string]any{"role": "assistant", "content": []textBlock{{"text", a.text}}, "api": "openai-completions",
-		"provider": m.Provider, "model": orElse(a.result.Model, m.ID), "stopReason": orElse(a.result.StopReason, "stop"),
-		"timestamp": a.at.UnixMilli(),
-		"usage": map[string]any{"input": u.Input, "output": u.Output, "totalTokens": u.Total, "cacheRead": 0, "cacheWrite": 0,
-			"cost": map[string]any{"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0}}}
-	if a.result.ResponseID != "" {
-		body["responseId"] = a.result.ResponseID
-	}
-	if a.aborted {
-		body["openclawAbort"] = map[string]any{"aborted": true, "origin": "rpc", "runId": r.id}
-	}
-	raw, err := json.Marshal(body, json.Deterministic(true))
-	if err != nil {
-		panic(err)
-	}
-	id := uuid.NewSHA1(uuid.NameSpaceOID, []byte(r.sessionID+"\x00"+r.id+"\x00"+string(rune('0'+i)))).String()
-	return storage.Message{ID: id, RunID: r.id, Role: "assistant", Body: raw, TimestampMs: a.at.UnixMilli()}
-}
-
-// TextOf returns the text of a stored message: a string, or its text blocks.
-func TextOf(body jsontext.Value) string {
-	var m struct {
-		Content jsontext.Value `json:"content"`
-	}
-	if json.Unmarshal(body, &m) != nil {
-		return ""
-	}
-	var s string
-	if json.Unmarshal(m.Content, &s) == nil {
-		return s
-	}
-	var blocks []textBlock
-	if json.Unmarshal(m.Content, &blocks) != nil {
-		return ""
-	}
-	text := ""
-	for _, b := range blocks {
-		if b.Type == "text" {
-			text += b.Text
+		g.deps.Log.Error("a run's end could not be stored; it is tried again", "run", r.id, "err", err)
+		if errors.Is(err, storage.ErrClosed) || sleep(g.ctx, wait) != nil {
+			return
 		}
 	}
-	return text
 }
 
-// Recover reads the runs that a former process left: those that waited are returned to
-// be put back into their lanes, those that were running are ended as interrupted.
+// Recover reads the runs that a former process left: those that waited are returned, in
+// the order in which they came, to be put back into their lanes; those that were running
+// are ended as interrupted.
 func (g *Registry) Recover(ctx context.Context) (waiting []*Run, interrupted int, err error) {
 	var open []storage.RunRow
-	err = g.deps.Store.View(ctx, func(tx storage.Reader) error {
-		var err error
+	err = g.deps.Store.View(ctx, func(tx storage.Reader) (err error) {
 		open, err = storage.OpenRuns(tx, 0)
 		return err
 	})
-	if err != nil || len(open) == 0 {
+	if err != nil {
 		return nil, 0, err
 	}
-	now := time.Now()
+	// Keys are random; a session's messages are answered in their order.
+	sort.SliceStable(open, func(i, j int) bool { return open[i].CreatedAtMs < open[j].CreatedAtMs })
 	for _, row := range open {
 		var p promptRecord
 		broken := json.Unmarshal(row.Prompt, &p) != nil
-		r, conflict := g.New(Spec{ID: row.RunID, Kind: p.Kind, SessionKey: row.SessionKey, AgentID: row.AgentID, Model: p.Model})
-		if conflict != nil {
+		r := g.New(Spec{ID: row.RunID, Kind: p.Kind, SessionKey: row.SessionKey, AgentID: row.AgentID,
+			Model: p.Model, System: p.System, Timeout: time.Duration(p.TimeoutMs) * time.Millisecond})
+		if r == nil {
 			continue
 		}
 		r.sessionID, r.inputs, r.createdAt, r.claimRow = row.SessionID, p.Inputs, time.UnixMilli(row.CreatedAtMs), p.Claim
@@ -234,76 +353,12 @@ func (g *Registry) Recover(ctx context.Context) (waiting []*Run, interrupted int
 			continue
 		}
 		interrupted++
-		end := End{Status: Interrupted, StopReason: "restart", StartedAt: time.UnixMilli(row.StartedAtMs), EndedAt: now,
+		end := End{Status: Interrupted, StopReason: "restart", StartedAt: time.UnixMilli(max(row.StartedAtMs, row.CreatedAtMs)), EndedAt: time.Now(),
 			Err: frames.Unavailable(0, "the gateway was restarted while this message was being answered; send it again")}
-		if err := g.deps.Update(ctx, func(tx storage.Tx) error { return r.applyEnd(tx, end, nil, new([]storage.Message)) }); err != nil {
+		if err := g.deps.Update(ctx, func(tx storage.Tx) error { _, err := r.applyEnd(tx, end, nil, 0); return err }); err != nil {
 			return waiting, interrupted, err
 		}
 		g.finish(r, end)
 	}
 	return waiting, interrupted, nil
 }
-
-// Change says what about a session has changed.
-type Change struct {
-	Reason string
-	Phase  string
-	RunID  string
-	TS     int64
-}
-
-// SessionChanged tells the subscribers of sessions that one has changed, with its row.
-func (g *Registry) SessionChanged(key string, c Change) {
-	row, found := g.sessionRow(key)
-	payload := map[string]any{"sessionKey": key, "ts": c.TS}
-	if c.TS == 0 {
-		payload["ts"] = time.Now().UnixMilli()
-	}
-	if c.Reason != "" {
-		payload["reason"] = c.Reason
-	}
-	if c.Phase != "" {
-		payload["phase"], payload["runId"] = c.Phase, c.RunID
-	}
-	if found {
-		payload["agentId"], payload["session"] = row.AgentID, row
-	}
-	g.broadcast("sessions.changed", payload, frames.ReachSessions, key)
-}
-
-func (g *Registry) sessionRow(key string) (sessionview.Row, bool) {
-	var row storage.SessionRow
-	found := false
-	err := g.deps.Store.View(context.Background(), func(tx storage.Reader) error {
-		var err error
-		row, found, err = FindSession(tx, key)
-		return err
-	})
-	if err != nil || !found {
-		return sessionview.Row{}, false
-	}
-	return sessionview.RowOf(&row, g.Model(row.AgentID), g.deps.Live(key)), true
-}
-
-// MessageAdded tells the readers of a session that a message was stored.
-func (g *Registry) MessageAdded(key string, m storage.Message, fromOwner bool) {
-	payload := map[string]any{"sessionKey": key, "message": sessionview.Message(m), "messageId": m.ID, "messageSeq": m.Seq}
-	if fromOwner {
-		payload["senderIsOwner"] = true
-	}
-	if row, found := g.sessionRow(key); found {
-		payload["agentId"], payload["session"] = row.AgentID, row
-	}
-	g.broadcast("session.message", payload, frames.ReachSession, key)
-}
-
-func (g *Registry) broadcast(name string, payload any, reach frames.Reach, key string) {
-	b, err := json.Marshal(payload, json.Deterministic(true))
-	if err != nil {
-		g.deps.Log.Error("event could not be encoded", "event", name, "err", err)
-		return
-	}
-	g.deps.Events.Broadcast(frames.Event{Name: name, Payload: b, Reach: reach, SessionKey: key})
-}
-
-var _ provider.Provider = (*provider.OpenAI)(nil)

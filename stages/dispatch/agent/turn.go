@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,76 +18,112 @@ import (
 // survive is left on e as effects; readers are told of the end only after those are
 // durable.
 func (r *Run) Run(ctx context.Context, e *pipeline.Envelope) error {
-	g := r.reg
-	cfg := g.Config()
+	cfg := r.reg.Config()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ctx, stop := context.WithTimeoutCause(ctx, time.Duration(cfg.TurnTimeoutMs)*time.Millisecond, errTurnTimeout)
-	defer stop()
-	started := time.Now()
-	if !r.begin(cancel, started) {
-		return r.settle(e, End{Status: Aborted, StopReason: "rpc", StartedAt: started, EndedAt: started}, nil)
+	limit := time.Duration(cfg.TurnTimeoutMs) * time.Millisecond
+	why := errors.New("the turn took longer than agent.turnTimeoutMs")
+	if r.timeout > 0 && r.timeout < limit {
+		limit, why = r.timeout, fmt.Errorf("the turn took longer than the %s that its request allows", r.timeout)
 	}
-	g.Stats.Started.Add(1)
+	ctx, stop := context.WithTimeoutCause(ctx, limit, timeout{why})
+	defer stop()
 	t := &turn{run: r, cfg: cfg, out: newStreamer(r, time.Duration(cfg.DeltaPaceMs)*time.Millisecond)}
-	end, answers := t.do(ctx, started)
-	return r.settle(e, end, answers)
+	started := time.Now()
+	var end End
+	if r.begin(cancel, t.out, started) {
+		r.reg.Stats.Started.Add(1)
+		end = t.do(ctx)
+	} else {
+		end = End{Status: Aborted, StopReason: r.stopReason()}
+	}
+	end.StartedAt, end.EndedAt = started, time.Now()
+	r.settle(e, end, t.answers, t.stored)
+	return nil
 }
 
-var errTurnTimeout = errors.New("the turn took longer than agent.turnTimeoutMs")
+// timeout is the cause of a turn that took too long.
+type timeout struct{ error }
 
 // turn is one execution of a run.
 type turn struct {
-	run    *Run
-	cfg    *Config
-	out    *streamer
-	agent  AgentConfig
-	result provider.Result
+	run     *Run
+	cfg     *Config
+	out     *streamer
+	agent   AgentConfig
+	answers []answer
+	stored  int // of answers
 }
 
-// answer is one finished message of the assistant.
+// answer is one message of the assistant.
 type answer struct {
-	text    string
-	result  provider.Result
-	at      time.Time
-	aborted bool
+	text   string
+	result provider.Result
+	at     time.Time
+	// cut is empty for a whole answer; Aborted and Failed mark what was said before.
+	cut Status
 }
 
 // do asks the model until nothing more was steered in.
-func (t *turn) do(ctx context.Context, started time.Time) (End, []answer) {
+func (t *turn) do(ctx context.Context) End {
 	r := t.run
-	r.status1("preparing_workspace")
 	if err := r.reg.Ready(); err != nil {
-		return failed(started, err), nil
+		return failed(err)
 	}
-	t.agent, _ = t.cfg.Agent(r.agentID)
-	if r.model != "" {
-		t.agent.Model = r.model
+	added, err := t.open(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil || errors.Is(err, errStale) {
+			return t.ended(errAborted, err)
+		}
+		return failed(frames.Unavailable(1000, "the run could not be stored; nothing was sent to the model; try again"))
 	}
+	r.announce(added)
+	r.status1("preparing_workspace")
 	r.status1("preparing_context")
+	t.chooseModel()
 	history, err := t.history(ctx)
 	if err != nil {
-		return failed(started, frames.Unavailable(1000, "the session could not be read; try again")), nil
+		return failed(frames.Unavailable(1000, "the session could not be read; try again"))
 	}
-	if err := t.markRunning(ctx, started); err != nil {
-		return failed(started, frames.Unavailable(1000, "the run could not be stored; nothing was sent to the model; try again")), nil
-	}
-	r.lifecycleStart(started)
+	r.lifecycleStart()
 	r.status1("starting_model")
-	r.lifecycleModel(r.reg.Config().Model.Provider, t.agent.Model)
+	r.lifecycleModel(t.cfg.Model.Provider, t.agent.Model)
+	return t.converse(ctx, history)
+}
 
-	var answers []answer
+// chooseModel takes the request's model, the session's, or the agent's.
+func (t *turn) chooseModel() {
+	r := t.run
+	t.agent, _ = t.cfg.Agent(r.agentID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if model := orElse(r.model, r.override); model != "" {
+		t.agent.Model = strings.TrimPrefix(model, t.cfg.Model.Provider+"/")
+	}
+}
+
+func (t *turn) converse(ctx context.Context, history []provider.Message) End {
+	r := t.run
 	for {
 		a, err := t.ask(ctx, history)
 		if err != nil {
-			return t.ended(ctx, started, a, err), keep(answers, a)
+			end := t.ended(context.Cause(ctx), err)
+			if a.text != "" { // readers have seen it: it is kept
+				a.cut = end.Status
+				t.answers = append(t.answers, a)
+			}
+			end.Text = a.text
+			return end
 		}
-		answers = append(answers, a)
-		more := r.nextInputs()
-		if len(more) == 0 {
-			return End{Status: OK, StopReason: a.result.StopReason, Text: a.text, Model: a.result.Model,
-				ResponseID: a.result.ResponseID, Input: a.result.Usage.Input, Output: a.result.Usage.Output,
-				StartedAt: started, EndedAt: time.Now()}, answers
+		t.answers = append(t.answers, a)
+		runs, more := r.next()
+		if len(runs) == 0 {
+			return End{Status: OK, StopReason: orElse(a.result.StopReason, "stop"), Text: a.text, Model: a.result.Model,
+				ResponseID: a.result.ResponseID, Input: a.result.Usage.Input, Output: a.result.Usage.Output}
+		}
+		if err := t.progress(ctx, t.answers, more); err != nil {
+			r.unread(runs)
+			return t.ended(context.Cause(ctx), frames.Unavailable(1000, "the answer could not be stored"))
 		}
 		history = append(history, provider.Message{Role: "assistant", Content: a.text})
 		for _, in := range more {
@@ -96,39 +133,30 @@ func (t *turn) do(ctx context.Context, started time.Time) (End, []answer) {
 	}
 }
 
-// keep adds what was streamed before an abort: readers have seen it.
-func keep(answers []answer, partial answer) []answer {
-	if partial.text == "" {
-		return answers
-	}
-	partial.aborted = true
-	return append(answers, partial)
-}
-
-// ended says how a turn ended that did not end well.
-func (t *turn) ended(ctx context.Context, started time.Time, a answer, err error) End {
-	end := End{Status: Failed, StopReason: "error", Text: a.text, StartedAt: started, EndedAt: time.Now()}
-	cause := context.Cause(ctx)
+// ended says how a turn ended that did not end well: by cause, the reason why its
+// context ended, or by err.
+func (t *turn) ended(cause, err error) End {
+	var late timeout
 	switch {
-	case errors.Is(cause, errTurnTimeout):
-		end.StopReason = "timeout"
-		end.Err = frames.Unavailable(0, "%s", errTurnTimeout)
-	case cause != nil:
-		end.Status, end.StopReason = Aborted, "rpc"
-		if !errors.Is(cause, errAborted) {
-			end.StopReason = "restart"
-		}
-	default:
-		end.Err = modelError(err)
+	case errors.As(cause, &late):
+		return End{Status: Failed, StopReason: "timeout", Err: &frames.Error{Code: frames.CodeUnavailable, Message: late.Error()}}
+	case errors.Is(cause, errAborted):
+		return End{Status: Aborted, StopReason: t.run.stopReason()}
+	case cause != nil: // the gateway stops
+		return End{Status: Aborted, StopReason: "restart"}
 	}
-	return end
+	return failed(modelError(err))
 }
 
-func failed(started time.Time, err *frames.Error) End {
-	return End{Status: Failed, StopReason: "error", Err: err, StartedAt: started, EndedAt: time.Now()}
+func failed(err *frames.Error) End {
+	return End{Status: Failed, StopReason: "error", Err: err}
 }
 
 func modelError(err error) *frames.Error {
+	var wire *frames.Error
+	if errors.As(err, &wire) {
+		return wire
+	}
 	e := &frames.Error{Code: frames.CodeUnavailable, Message: err.Error()}
 	var pe *provider.Error
 	if errors.As(err, &pe) {
@@ -147,6 +175,8 @@ func (t *turn) ask(ctx context.Context, history []provider.Message) (answer, err
 		text, res, err := t.call(ctx, history)
 		a := answer{text: text, result: res, at: time.Now()}
 		if err == nil {
+			g.Stats.TokensIn.Add(uint64(max(0, res.Usage.Input)))
+			g.Stats.TokensOut.Add(uint64(max(0, res.Usage.Output)))
 			t.run.usage(res.Usage)
 			return a, nil
 		}
@@ -155,6 +185,9 @@ func (t *turn) ask(ctx context.Context, history []provider.Message) (answer, err
 			return a, err
 		}
 		wait := max(delay, pe.RetryAfter)
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait {
+			return a, err // it would be waited for in vain
+		}
 		g.Stats.Retried.Add(1)
 		t.run.retrying(err, attempt, t.cfg.Retries, wait)
 		if sleep(ctx, wait) != nil {
@@ -201,16 +234,19 @@ func (t *turn) call(ctx context.Context, history []provider.Message) (string, pr
 	return t.out.text(), res, err
 }
 
-// history reads the session's messages for the model: the newest that fit, ending with
-// the run's own inputs.
+// history reads the session's messages for the model: the newest that fit. The run's
+// own stand last, as they have just entered the transcript.
 func (t *turn) history(ctx context.Context) ([]provider.Message, error) {
 	r := t.run
 	var out []provider.Message
 	size := 0
 	err := r.reg.deps.Store.View(ctx, func(tx storage.Reader) error {
-		return storage.ScanTranscript(tx, r.sessionID, 0, true, func(m *storage.Message) error {
-			text := TextOf(m.Body)
-			if text == "" || (m.Role != "user" && m.Role != "assistant") {
+		return storage.ScanTranscript(tx, r.SessionID(), 0, true, func(m *storage.Message) error {
+			if m.Role != "user" && m.Role != "assistant" {
+				return nil
+			}
+			text := forModel(m.Body)
+			if text == "" {
 				return nil
 			}
 			if size += len(text); (size > t.cfg.HistoryBytes || len(out) == t.cfg.HistoryMessages) && len(out) > 0 {
@@ -223,22 +259,23 @@ func (t *turn) history(ctx context.Context) ([]provider.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
 	if p := t.systemPrompt(); p != "" {
-		out = append([]provider.Message{{Role: "system", Content: p}}, out...)
+		out = append(out, provider.Message{Role: "system", Content: p})
 	}
+	slices.Reverse(out)
 	return out, nil
 }
 
 func (t *turn) systemPrompt() string {
-	t.run.mu.Lock()
-	notes := t.run.notes
-	t.run.mu.Unlock()
+	r := t.run
+	r.mu.Lock()
+	notes := r.notes
+	r.mu.Unlock()
 	parts := []string{}
-	if t.agent.SystemPrompt != "" {
-		parts = append(parts, t.agent.SystemPrompt)
+	for _, p := range []string{t.agent.SystemPrompt, r.system} {
+		if p != "" {
+			parts = append(parts, p)
+		}
 	}
 	if len(notes) > 0 {
 		lines := []string{fmt.Sprintf("%d earlier messages of this conversation were dropped because too many were waiting; they began:", len(notes))}
@@ -247,8 +284,8 @@ func (t *turn) systemPrompt() string {
 		}
 		parts = append(parts, strings.Join(lines, "\n"))
 	}
-	if t.run.reg.deps.Notices != nil {
-		for _, n := range t.run.reg.deps.Notices(t.run.sessionKey) {
+	if r.reg.deps.Notices != nil {
+		for _, n := range r.reg.deps.Notices(r.sessionKey) {
 			parts = append(parts, "System event: "+n)
 		}
 	}
@@ -272,12 +309,18 @@ func (g *Registry) Complete(ctx context.Context, agentID, instruction, text stri
 	cfg := g.Config()
 	a, _ := cfg.Agent(agentID)
 	var b strings.Builder
-	_, err := g.prov.Load().provider.Stream(ctx, provider.Request{Model: a.Model, MaxOutputTokens: cfg.Model.MaxOutputTokens,
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	res, err := g.prov.Load().provider.Stream(ctx, provider.Request{Model: a.Model, MaxOutputTokens: cfg.Model.MaxOutputTokens,
 		Messages: []provider.Message{{Role: "system", Content: instruction}, {Role: "user", Content: text}}},
 		func(piece string) {
-			if b.Len() < cfg.AnswerBytes {
-				b.WriteString(piece)
+			if b.Len()+len(piece) > cfg.AnswerBytes {
+				cancel(errTooLong)
+				return
 			}
+			b.WriteString(piece)
 		})
+	g.Stats.TokensIn.Add(uint64(max(0, res.Usage.Input)))
+	g.Stats.TokensOut.Add(uint64(max(0, res.Usage.Output)))
 	return b.String(), err
 }

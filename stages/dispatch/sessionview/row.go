@@ -9,6 +9,8 @@ import (
 
 	"sluice/frames"
 	"sluice/storage"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Model is what a row says about the model that a session would use.
@@ -83,6 +85,8 @@ type Row struct {
 	SharingRole            string         `json:"sharingRole"`
 	HasActiveRun           bool           `json:"hasActiveRun"`
 	ActiveRunIDs           []string       `json:"activeRunIds"`
+	// Extra are members that clients set with sessions.patch and Sluice only keeps.
+	Extra map[string]jsontext.Value `json:",embed"`
 }
 
 // ThinkingInfo is one thinking level that a model offers.
@@ -105,6 +109,8 @@ var DefaultRuntime = Runtime{ID: "openclaw", Source: "implicit"}
 // ThinkingOff is the one level of models without thinking.
 var ThinkingOff = []ThinkingInfo{{ID: "off", Label: "off"}}
 
+var thinkingOptions = []string{"off"}
+
 // Defaults is the "defaults" member of sessions.list and chat.history.
 type Defaults struct {
 	ModelProvider        string         `json:"modelProvider,omitzero"`
@@ -120,7 +126,7 @@ type Defaults struct {
 // DefaultsOf returns the defaults for sessions that override nothing.
 func DefaultsOf(m Model) Defaults {
 	return Defaults{ModelProvider: m.Provider, Model: m.ID, ContextTokens: m.ContextTokens,
-		AgentRuntime: DefaultRuntime, ThinkingLevels: ThinkingOff, ThinkingOptions: []string{"off"},
+		AgentRuntime: DefaultRuntime, ThinkingLevels: ThinkingOff, ThinkingOptions: thinkingOptions,
 		ThinkingDefault: "off", ModelSelectionTarget: "session"}
 }
 
@@ -154,7 +160,7 @@ func RowOf(s *storage.SessionRow, m Model, live Live) Row {
 		ChatType: chatType, Channel: s.Channel, UpdatedAt: s.UpdatedAtMs, Archived: s.Archived,
 		Pinned: s.Pinned, Unread: s.Unread, LastInteractionAt: s.LastInteractionAtMs, SessionID: s.SessionID,
 		SystemSent: s.LastRunID != "", AbortedLastRun: s.AbortedLastRun, ThinkingLevel: s.ThinkingLevel,
-		ThinkingLevels: ThinkingOff, ThinkingOptions: []string{"off"}, ThinkingDefault: "off",
+		ThinkingLevels: ThinkingOff, ThinkingOptions: thinkingOptions, ThinkingDefault: "off",
 		EffectiveFastModeFrom: "default", FastAutoOnSeconds: 60,
 		InputTokens: s.InputTokens, OutputTokens: s.OutputTokens, TotalTokens: s.TotalTokens,
 		TotalTokensFresh: s.TotalTokens > 0, Status: status, StartedAt: s.StartedAtMs, EndedAt: s.EndedAtMs,
@@ -162,7 +168,7 @@ func RowOf(s *storage.SessionRow, m Model, live Live) Row {
 		EffectiveResponseUsage: "off", EffectiveQueueMode: live.QueueMode, ModelProvider: provider, Model: model,
 		ModelOverrideSource: source, AgentRuntime: DefaultRuntime, ContextTokens: m.ContextTokens,
 		SnapshotAt: time.Now().UnixMilli(), SharingRole: "admin",
-		HasActiveRun: len(ids) > 0, ActiveRunIDs: ids,
+		HasActiveRun: len(ids) > 0, ActiveRunIDs: ids, Extra: s.Extra,
 	}
 }
 

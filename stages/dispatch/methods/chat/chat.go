@@ -16,8 +16,6 @@ import (
 type Deps struct {
 	Store storage.Store
 	Runs  *agent.Registry
-	// Abort ends turns of a session (schedule's Abort).
-	Abort func(sessionKey, runID, reason string) []string
 	// Active returns the run that holds the session's lane and those that wait.
 	Active func(sessionKey string) (holder string, waiting []string)
 	Live   func(sessionKey string) sessionview.Live
@@ -27,6 +25,8 @@ type Deps struct {
 	Events   frames.Broadcaster
 	// Queue keeps a text for the session's next turn (system-event's queue).
 	Queue func(sessionKey, text string)
+	// Channels lists the channels that this gateway can send through.
+	Channels func() []string
 }
 
 // Family holds the handlers.
@@ -102,7 +102,7 @@ func (f *Family) abort(_ context.Context, e *pipeline.Envelope) error {
 			return frames.Invalid("runId does not match sessionKey")
 		}
 	}
-	ids := f.deps.Abort(key, p.RunID, "rpc")
+	ids := f.deps.Runs.Abort(key, p.RunID, "rpc")
 	if ids == nil {
 		ids = []string{}
 	}

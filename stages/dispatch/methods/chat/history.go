@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 
 	"sluice/frames"
 	"sluice/pipeline"
+	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/sessionview"
 	"sluice/storage"
 
@@ -42,7 +44,7 @@ type cursor struct {
 
 func (c cursor) encode() string {
 	b, err := json.Marshal(c)
-	if err != nil {
+	if err != nil { // strings and numbers
 		panic(err)
 	}
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -51,7 +53,7 @@ func (c cursor) encode() string {
 func parseCursor(s string) (cursor, bool) {
 	var c cursor
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || json.Unmarshal(b, &c) != nil || c.Version != 1 {
+	if err != nil || json.Unmarshal(b, &c) != nil || c.Version != 1 || c.LastSeq < 0 {
 		return c, false
 	}
 	return c, true
@@ -89,7 +91,55 @@ func (p *historyParams) check() error {
 	return nil
 }
 
-func (f *Family) historyOf(ctx context.Context, p historyParams) (map[string]any, error) {
+// historyResult is the answer in the first two modes.
+type historyResult struct {
+	SessionKey    string               `json:"sessionKey"`
+	SessionID     string               `json:"sessionId,omitzero"`
+	Messages      []jsontext.Value     `json:"messages"`
+	PendingInputs pendingInputs        `json:"pendingInputs"`
+	DeltaCursor   string               `json:"deltaCursor,omitzero"`
+	Offset        int                  `json:"offset,omitzero"`
+	NextOffset    int                  `json:"nextOffset,omitzero"`
+	HasMore       bool                 `json:"hasMore"`
+	TotalMessages int                  `json:"totalMessages"`
+	Defaults      sessionview.Defaults `json:"defaults"`
+	SessionInfo   any                  `json:"sessionInfo"`
+	InFlightRun   *agent.InFlight      `json:"inFlightRun,omitzero"`
+	Metadata      map[string]any       `json:"metadata,omitzero"` // chat.startup
+}
+
+// deltaResult is the answer by cursor.
+type deltaResult struct {
+	Kind          string                 `json:"kind"`
+	Messages      []agent.SessionMessage `json:"messages"`
+	DeltaCursor   string                 `json:"deltaCursor,omitzero"`
+	PendingInputs pendingInputs          `json:"pendingInputs"`
+	SessionInfo   *sessionview.Row       `json:"sessionInfo"`
+	InFlightRun   *agent.InFlight        `json:"inFlightRun,omitzero"`
+}
+
+// startAnew is the answer to a cursor that does not fit the transcript.
+var startAnew = struct {
+	Kind string `json:"kind"`
+}{"reset"}
+
+type pendingInputs struct {
+	Items []agent.Pending `json:"items"`
+	Total int             `json:"total"`
+}
+
+// noSession is the sessionInfo of a session that does not exist.
+type noSession struct {
+	Key            string   `json:"key"`
+	Kind           string   `json:"kind"`
+	Classification string   `json:"classification"`
+	AgentID        string   `json:"agentId"`
+	UpdatedAt      *int64   `json:"updatedAt"`
+	HasActiveRun   bool     `json:"hasActiveRun"`
+	ActiveRunIDs   []string `json:"activeRunIds"`
+}
+
+func (f *Family) historyOf(ctx context.Context, p historyParams) (result any, err error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -97,104 +147,102 @@ func (f *Family) historyOf(ctx context.Context, p historyParams) (map[string]any
 	if err != nil {
 		return nil, err
 	}
-	model := f.deps.Runs.Model(agentID)
-	out := map[string]any{"sessionKey": key, "messages": []jsontext.Value{}, "pendingInputs": map[string]any{"items": []any{}, "total": 0},
-		"hasMore": false, "totalMessages": 0, "defaults": sessionview.DefaultsOf(model)}
-	if p.Offset > 0 {
-		out["offset"] = p.Offset
-	}
-	err = f.read(ctx, key, func(r storage.Reader, row *storage.SessionRow, found bool) error {
+	// What runs is read before what is stored: a message may then be in both, never in
+	// neither.
+	items := f.deps.Runs.Pending(key)
+	pending := pendingInputs{Items: items, Total: len(items)}
+	inFlight := f.deps.Runs.InFlight(key)
+	err = f.read(ctx, key, func(r storage.Reader, row *storage.SessionRow, found bool) (err error) {
+		model := f.deps.Runs.Model(agentID)
+		if p.Cursor != "" {
+			result, err = f.delta(r, row, found, &p, pending, inFlight)
+			return err
+		}
+		out := &historyResult{SessionKey: key, Messages: []jsontext.Value{}, PendingInputs: pending, Offset: p.Offset,
+			Defaults: sessionview.DefaultsOf(model), InFlightRun: inFlight,
+			SessionInfo: noSession{Key: key, Kind: "direct", Classification: "custom", AgentID: agentID, ActiveRunIDs: []string{}}}
+		result = out
 		if !found {
-			out["sessionInfo"] = map[string]any{"key": key, "kind": "direct", "classification": "custom", "agentId": agentID,
-				"updatedAt": nil, "hasActiveRun": false, "activeRunIds": []string{}}
-			if p.Cursor != "" {
-				out = map[string]any{"kind": "reset"}
-			}
 			return nil
 		}
 		if p.SessionID != "" && p.SessionID != row.SessionID {
 			return frames.Invalid("sessionId does not belong to sessionKey")
 		}
-		info := sessionview.RowOf(row, model, f.deps.Live(key))
-		pending := map[string]any{"items": []any{}, "total": 0}
-		if p.Cursor != "" {
-			out, err = f.delta(r, row, p, info, pending)
-			return err
-		}
-		out["sessionId"], out["sessionInfo"], out["pendingInputs"] = row.SessionID, info, pending
-		return f.page(r, row, p, out)
+		out.SessionID, out.SessionInfo = row.SessionID, sessionview.RowOf(row, model, f.deps.Live(key))
+		return page(r, row, &p, out)
 	})
-	return out, err
+	return result, err
 }
 
-// page reads the newest messages before offset, in the order in which they were said.
-func (f *Family) page(r storage.Reader, row *storage.SessionRow, p historyParams, out map[string]any) error {
-	var newest []jsontext.Value
-	size, skipped, total := 0, 0, 0
-	var target int64
-	if p.MessageID != "" {
-		var err error
-		if target, err = storage.FindMessage(r, row.SessionID, p.MessageID); err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-	}
-	more := false
-	err := storage.ScanTranscript(r, row.SessionID, 0, true, func(m *storage.Message) error {
-		total++
-		if skipped < p.Offset || (target > 0 && m.Seq > target+int64(p.Limit)/2) {
-			skipped++
-			return nil
-		}
-		if more || len(newest) >= p.Limit {
-			more = true
-			return nil
-		}
-		v := sessionview.Message(*m)
-		if size += len(v); size > p.MaxBytes && len(newest) > 0 {
-			more = true
-			return nil
-		}
-		newest = append(newest, v)
-		return nil
-	})
+// page reads the newest messages before offset, or those around a message, in the order
+// in which they were said. It reads what it gives and one more: the numbers of a
+// transcript have no holes, so how many there are needs no counting.
+func page(r storage.Reader, row *storage.SessionRow, p *historyParams, out *historyResult) error {
+	first, err := storage.ReadTranscript(r, row.SessionID, 0, 1, false)
 	if err != nil {
 		return err
 	}
-	messages := make([]jsontext.Value, 0, len(newest))
-	for i := len(newest) - 1; i >= 0; i-- {
-		messages = append(messages, newest[i])
+	out.DeltaCursor = cursor{SessionID: row.SessionID, Generation: row.LifecycleRevision, LastSeq: row.LastSeq, Version: 1}.encode()
+	if len(first) == 0 {
+		return nil
 	}
-	out["messages"], out["hasMore"], out["totalMessages"] = messages, more, total
-	if more {
-		out["nextOffset"] = skipped + len(newest)
+	oldest := first[0].Seq
+	out.TotalMessages = int(row.LastSeq - oldest + 1)
+	from := row.LastSeq - int64(p.Offset) // the newest that is given
+	if p.MessageID != "" {
+		target, err := storage.FindMessage(r, row.SessionID, p.MessageID)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			from = min(row.LastSeq, target+int64(p.Limit)/2)
+		}
 	}
-	out["deltaCursor"] = cursor{SessionID: row.SessionID, Generation: row.LifecycleRevision, LastSeq: row.LastSeq, Version: 1}.encode()
-	return nil
+	if from < oldest {
+		return nil
+	}
+	size := 0
+	err = storage.ScanTranscript(r, row.SessionID, from+1, true, func(m *storage.Message) error {
+		v := sessionview.Message(*m)
+		if size += len(v); len(out.Messages) == p.Limit || size > p.MaxBytes && len(out.Messages) > 0 {
+			return storage.ErrStop
+		}
+		out.Messages = append(out.Messages, v)
+		return nil
+	})
+	slices.Reverse(out.Messages)
+	given := int(row.LastSeq-from) + len(out.Messages)
+	if out.HasMore = given < out.TotalMessages; out.HasMore {
+		out.NextOffset = given
+	}
+	return err
 }
 
 // delta reads what came after the cursor; a cursor of another transcript, or one that
 // is too far back for one result, is told to start anew.
-func (f *Family) delta(r storage.Reader, row *storage.SessionRow, p historyParams, info sessionview.Row, pending any) (map[string]any, error) {
-	reset := map[string]any{"kind": "reset"}
+func (f *Family) delta(r storage.Reader, row *storage.SessionRow, found bool, p *historyParams, pending pendingInputs, inFlight *agent.InFlight) (any, error) {
 	c, ok := parseCursor(p.Cursor)
-	if !ok || c.SessionID != row.SessionID || c.Generation != row.LifecycleRevision || c.LastSeq > row.LastSeq {
-		return reset, nil
+	if !found || !ok || c.SessionID != row.SessionID || c.Generation != row.LifecycleRevision || c.LastSeq > row.LastSeq {
+		return startAnew, nil
 	}
-	messages, size := []jsontext.Value{}, 0
 	stored, err := storage.ReadTranscript(r, row.SessionID, c.LastSeq, p.Limit+1, false)
 	if err != nil {
 		return nil, err
 	}
+	info := sessionview.RowOf(row, f.deps.Runs.Model(row.AgentID), f.deps.Live(row.Key))
+	messages, size := []agent.SessionMessage{}, 0
 	for _, m := range stored {
 		v := sessionview.Message(m)
 		size += len(v)
-		messages = append(messages, v)
+		messages = append(messages, agent.SessionMessage{SessionKey: row.Key, AgentID: row.AgentID, SenderIsOwner: m.Role == "user",
+			Message: v, MessageID: m.ID, MessageSeq: m.Seq})
 	}
-	if len(messages) > p.Limit || size > p.MaxBytes {
-		return reset, nil
+	// A page of the store may end early, at its own bound.
+	if len(messages) > p.Limit || size > p.MaxBytes || len(messages) > 0 && messages[len(messages)-1].MessageSeq != row.LastSeq {
+		return startAnew, nil
 	}
 	c.LastSeq = row.LastSeq
-	return map[string]any{"kind": "delta", "messages": messages, "deltaCursor": c.encode(), "sessionInfo": info, "pendingInputs": pending}, nil
+	return deltaResult{Kind: "delta", Messages: messages, DeltaCursor: c.encode(), SessionInfo: &info, PendingInputs: pending, InFlightRun: inFlight}, nil
 }
 
 // startup is history with everything else that a chat page needs at once.
@@ -204,7 +252,10 @@ func (f *Family) startup(ctx context.Context, e *pipeline.Envelope) error {
 		return err
 	}
 	if p.SessionKey == "" && p.ShortID != "" {
-		return frames.Invalid("No session found: %s", p.ShortID)
+		var err error
+		if p.SessionKey, err = f.byShortID(ctx, p.ShortID, p.AgentID); err != nil {
+			return err
+		}
 	}
 	out, err := f.historyOf(ctx, p)
 	if err != nil {
@@ -214,8 +265,23 @@ func (f *Family) startup(ctx context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	out["metadata"] = f.metadataOf(agentID)
+	if h, ok := out.(*historyResult); ok {
+		h.Metadata = f.metadataOf(agentID)
+	}
 	return e.AnswerValue(out)
+}
+
+func (f *Family) byShortID(ctx context.Context, id, agentID string) (key string, err error) {
+	found := false
+	err = f.deps.Store.View(ctx, func(r storage.Reader) error {
+		row, ok, err := agent.FindByShortID(r, id, agentID)
+		key, found = row.Key, ok
+		return err
+	})
+	if err == nil && !found {
+		err = frames.Invalid("No session found: %s", id)
+	}
+	return key, err
 }
 
 func (f *Family) metadataOf(agentID string) map[string]any {
@@ -241,7 +307,7 @@ func (f *Family) metadata(_ context.Context, e *pipeline.Envelope) error {
 		}
 	}
 	if agentID == "" {
-		agentID = "main"
+		agentID = frames.DefaultAgent
 	}
 	return e.AnswerValue(f.metadataOf(agentID))
 }

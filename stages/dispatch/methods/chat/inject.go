@@ -64,14 +64,13 @@ func (f *Family) inject(_ context.Context, e *pipeline.Envelope) error {
 	return nil
 }
 
-// noUsage is the usage of a message that no model made.
-var noUsage = map[string]any{"input": 0, "output": 0, "totalTokens": 0, "cacheRead": 0, "cacheWrite": 0,
-	"cost": map[string]any{"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0}}
-
+// injectedMessage is a message that no model made, as the real gateway stores one.
 func injectedMessage(text string) (storage.Message, error) {
 	now := time.Now().UnixMilli()
+	zero := map[string]any{"input": 0, "output": 0, "totalTokens": 0, "cacheRead": 0, "cacheWrite": 0,
+		"cost": map[string]any{"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0}}
 	body, err := json.Marshal(map[string]any{"role": "assistant", "content": []any{map[string]any{"type": "text", "text": text}},
-		"timestamp": now, "stopReason": "stop", "usage": noUsage, "api": "openai-responses", "provider": "openclaw",
+		"timestamp": now, "stopReason": "stop", "usage": zero, "api": "openai-responses", "provider": "openclaw",
 		"model": "gateway-injected"}, json.Deterministic(true))
 	return storage.Message{ID: uuid.NewString(), Role: "assistant", Body: body, TimestampMs: now}, err
 }

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +21,14 @@ type sendParams struct {
 	Message        string           `json:"message"`
 	IdempotencyKey string           `json:"idempotencyKey"`
 	QueueMode      string           `json:"queueMode"`
+	TimeoutMs      int64            `json:"timeoutMs"`
+	Deliver        bool             `json:"deliver"`
 	Attachments    []jsontext.Value `json:"attachments"`
 	PlainText      bool             `json:"suppressCommandInterpretation"`
 }
+
+// errNoDelivery: an answer stays in its session in this version.
+var errNoDelivery = frames.Invalid("replies cannot be delivered to a channel by this gateway yet; leave out deliver, and send the reply with the send method")
 
 // send stores the message and starts a turn. Its answer says "started" once the message
 // is durable; the turn's events follow.
@@ -32,29 +38,37 @@ func (f *Family) send(ctx context.Context, e *pipeline.Envelope) error {
 		return err
 	}
 	_, agentID, err := session(e.SessionKey, "")
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(p.Attachments) > 0 {
+	case len(p.Attachments) > 0:
 		return errNoAttachments
-	}
-	if strings.TrimSpace(p.Message) == "" {
+	case strings.TrimSpace(p.Message) == "":
 		return frames.Invalid("message or attachment required")
+	case p.Deliver:
+		return errNoDelivery
 	}
 	if !p.PlainText {
 		if done, err := f.command(e, p); done || err != nil {
 			return err
 		}
 	}
-	interrupts := p.QueueMode == "interrupt" && f.running(e.SessionKey)
+	mode := p.QueueMode
+	if mode == "" {
+		mode = f.deps.Live(e.SessionKey).QueueMode
+	}
+	busy := f.running(e.SessionKey)
 	return f.deps.Runs.Start(e, agent.Start{Kind: agent.Chat, RunID: p.IdempotencyKey, AgentID: agentID, Text: p.Message,
+		Timeout: time.Duration(p.TimeoutMs) * time.Millisecond, Collect: busy && mode == "collect",
 		Answer: func(*storage.SessionRow) any {
-			answer := map[string]any{"runId": p.IdempotencyKey, "status": "started"}
-			if interrupts {
-				answer["interruptedActiveRun"] = true
-			}
-			return answer
+			return startedAnswer{RunID: p.IdempotencyKey, Status: "started", Interrupted: busy && mode == "interrupt"}
 		}})
+}
+
+type startedAnswer struct {
+	RunID       string `json:"runId"`
+	Status      string `json:"status"`
+	Interrupted bool   `json:"interruptedActiveRun,omitzero"`
 }
 
 func (f *Family) running(key string) bool {
@@ -74,7 +88,7 @@ func (f *Family) command(e *pipeline.Envelope, p sendParams) (done bool, err err
 	word, rest, _ := strings.Cut(strings.TrimSpace(p.Message), " ")
 	switch strings.ToLower(word) {
 	case "/stop", "/abort":
-		f.deps.Abort(e.SessionKey, "", "rpc")
+		f.deps.Runs.Abort(e.SessionKey, "", "rpc")
 		return true, e.AnswerValue(map[string]any{"runId": p.IdempotencyKey, "status": "ok"})
 	case "/new", "/reset":
 		if !e.Peer.Scopes.Allows(frames.ScopeAdmin) && e.Peer.Role != frames.RoleSystem {
@@ -88,6 +102,7 @@ func (f *Family) command(e *pipeline.Envelope, p sendParams) (done bool, err err
 // reset empties the session and, when text follows the command, starts a turn with it.
 func (f *Family) reset(e *pipeline.Envelope, p sendParams, rest string) (bool, error) {
 	_, agentID, _ := session(e.SessionKey, "")
+	f.deps.Runs.Abort(e.SessionKey, "", "reset")
 	if rest != "" {
 		return true, f.deps.Runs.Start(e, agent.Start{Kind: agent.Chat, RunID: p.IdempotencyKey, AgentID: agentID, Text: rest, Reason: "new",
 			Prepare: func(tx storage.Tx, row *storage.SessionRow, created bool) error {
@@ -96,7 +111,7 @@ func (f *Family) reset(e *pipeline.Envelope, p sendParams, rest string) (bool, e
 				}
 				return agent.ResetSession(tx, row)
 			},
-			Answer: func(*storage.SessionRow) any { return map[string]any{"runId": p.IdempotencyKey, "status": "started"} }})
+			Answer: func(*storage.SessionRow) any { return startedAnswer{RunID: p.IdempotencyKey, Status: "started"} }})
 	}
 	e.Effects = append(e.Effects, pipeline.EffectFunc(func(tx storage.Tx, e *pipeline.Envelope) error {
 		row, _, err := agent.EnsureSession(tx, e.SessionKey, agentID, false, p.SessionKey)
@@ -123,7 +138,8 @@ type agentParams struct {
 	Model          string           `json:"model"`
 	Channel        string           `json:"channel"`
 	Deliver        bool             `json:"deliver"`
-	To             string           `json:"to"`
+	Timeout        int64            `json:"timeout"` // seconds
+	System         string           `json:"extraSystemPrompt"`
 	Attachments    []jsontext.Value `json:"attachments"`
 	IdempotencyKey string           `json:"idempotencyKey"`
 }
@@ -136,27 +152,45 @@ func (f *Family) agent(_ context.Context, e *pipeline.Envelope) error {
 		return err
 	}
 	_, agentID, err := session(e.SessionKey, p.AgentID)
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case len(p.Attachments) > 0:
 		return errNoAttachments
 	case strings.TrimSpace(p.Message) == "":
 		return frames.Invalid("message is empty")
-	case p.Deliver && p.Channel != "":
-		return frames.Invalid("invalid agent params: replies cannot be delivered to channel %q by this gateway yet; leave out deliver, and send the reply with the send method", p.Channel)
+	case !f.knownChannel(p.Channel):
+		return frames.Invalid("invalid agent params: unknown channel: %s", p.Channel)
+	case p.Deliver:
+		return errNoDelivery
 	}
 	id, client, key := append([]byte(nil), e.Frame.ID...), e.Client, e.SessionKey
-	err = f.deps.Runs.Start(e, agent.Start{Kind: agent.Direct, RunID: p.IdempotencyKey, AgentID: agentID, Text: p.Message, Model: p.Model,
+	err = f.deps.Runs.Start(e, agent.Start{Kind: agent.Direct, RunID: p.IdempotencyKey, AgentID: agentID, Text: p.Message,
+		Model: p.Model, System: p.System, Timeout: time.Duration(p.Timeout) * time.Second,
 		Answer: func(*storage.SessionRow) any {
-			return map[string]any{"runId": p.IdempotencyKey, "sessionKey": key, "agentId": agentID,
-				"status": "accepted", "acceptedAt": time.Now().UnixMilli()}
+			return acceptedAnswer{RunID: p.IdempotencyKey, SessionKey: key, AgentID: agentID, Status: "accepted", AcceptedAt: time.Now().UnixMilli()}
 		}})
-	if err == nil && client != nil {
-		e.Work.(*agent.Run).OnEnd(client, id)
+	if run, ok := e.Work.(*agent.Run); ok && err == nil && client != nil {
+		run.OnEnd(client, id)
 	}
 	return err
+}
+
+type acceptedAnswer struct {
+	RunID      string `json:"runId"`
+	SessionKey string `json:"sessionKey"`
+	AgentID    string `json:"agentId"`
+	Status     string `json:"status"`
+	AcceptedAt int64  `json:"acceptedAt"`
+}
+
+// knownChannel accepts the channels of this gateway, and upstream's names for none.
+func (f *Family) knownChannel(name string) bool {
+	switch name {
+	case "", "last", "none", "webchat":
+		return true
+	}
+	return slices.Contains(f.deps.Channels(), name)
 }
 
 type waitParams struct {
@@ -180,10 +214,11 @@ func (f *Family) wait(ctx context.Context, e *pipeline.Envelope) error {
 	if p.TimeoutMs != nil {
 		timeout = min(time.Duration(*p.TimeoutMs)*time.Millisecond, maxWait)
 	}
-	status, end, known := f.deps.Runs.Wait(ctx, p.RunID, timeout)
-	if !known {
+	run := f.deps.Runs.Wait(ctx, p.RunID, timeout)
+	if run == nil {
 		return f.waitStored(ctx, e, p.RunID)
 	}
+	status, end := run.Snapshot()
 	answer := map[string]any{"runId": p.RunID}
 	switch status {
 	case agent.Queued, agent.Running:
@@ -192,7 +227,7 @@ func (f *Family) wait(ctx context.Context, e *pipeline.Envelope) error {
 	case agent.OK:
 		answer["status"], answer["livenessState"] = "ok", "working"
 		answer["startedAt"] = end.StartedAt.UnixMilli()
-		answer["terminalReply"] = map[string]any{"disposition": "visible", "text": end.Text}
+		answer["terminalReply"], answer["terminalReceipt"] = run.Terminal()
 	case agent.Aborted:
 		answer["status"], answer["error"] = "error", "aborted"
 	default:

@@ -104,9 +104,7 @@ func (w *helloWriter) append(dst []byte, g *grant, mode, authName string, presen
 	dst = append(dst, `},"features":`...)
 	dst = append(dst, pick(v4, w.features, w.featuresV3)...)
 	dst = w.appendSnapshot(dst, g, mode, presence, health, now)
-	if v4 || g.token != "" {
-		dst = w.appendAuth(dst, g, authName)
-	}
+	dst = w.appendAuth(dst, g, authName)
 	dst = append(dst, `,"policy":`...)
 	dst = append(dst, pick(v4, w.policy, w.policyV3)...)
 	return append(dst, '}')
@@ -161,10 +159,12 @@ func appendDefaults(dst []byte, d SessionDefaults, v4 bool) []byte {
 func (w *helloWriter) appendAuth(dst []byte, g *grant, authName string) []byte {
 	dst = append(dst, `,"auth":{`...)
 	if g.peer.Protocol < 4 {
-		dst = frames.AppendString(append(dst, `"deviceToken":`...), g.token)
-		dst = frames.AppendString(append(dst, `,"role":`...), g.peer.Role.String())
+		dst = frames.AppendString(append(dst, `"role":`...), g.peer.Role.String())
 		dst = appendStrings(append(dst, `,"scopes":`...), g.scopes)
-		dst = strconv.AppendInt(append(dst, `,"issuedAtMs":`...), g.issuedMs, 10)
+		if g.token != "" {
+			dst = appendMember(dst, "deviceToken", g.token)
+			dst = strconv.AppendInt(append(dst, `,"issuedAtMs":`...), g.issuedMs, 10)
+		}
 		return append(dst, '}')
 	}
 	dst = frames.AppendString(append(dst, `"method":`...), g.peer.AuthMethod)

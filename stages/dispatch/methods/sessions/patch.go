@@ -17,19 +17,48 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// patchParams are the members that mean something here. Each is absent, null, which
+// clears it, or a value, so they stay as they came; the values are copies.
+type patchParams struct {
+	Key              string `json:"key"`
+	AgentID          string `json:"agentId"`
+	ExpectedID       string `json:"expectedSessionId"`
+	ExpectedRevision string `json:"expectedLifecycleRevision"`
+
+	Label           jsontext.Value `json:"label"`
+	Archived        *bool          `json:"archived"`
+	Pinned          *bool          `json:"pinned"`
+	Unread          *bool          `json:"unread"`
+	Model           jsontext.Value `json:"model"`
+	ThinkingLevel   jsontext.Value `json:"thinkingLevel"`
+	VerboseLevel    jsontext.Value `json:"verboseLevel"`
+	ReasoningLevel  jsontext.Value `json:"reasoningLevel"`
+	SendPolicy      jsontext.Value `json:"sendPolicy"`
+	GroupActivation jsontext.Value `json:"groupActivation"`
+
+	// Others are kept for clients, or refused.
+	Others map[string]jsontext.Value `json:",embed"`
+}
+
+// kept are members that Sluice stores for clients and gives no meaning of its own.
+var kept = []string{"autoLabel", "icon", "color", "category", "boardFace", "boardPresentation", "statusNote", "attention",
+	"fastMode", "traceLevel", "responseUsage", "elevatedLevel", "contextWindow"}
+
+// toolMembers are about running tools, which this version does not.
+var toolMembers = []string{"permissionMode", "sandboxMode", "execHost", "execNode", "toolOverrides"}
+
 // patch answers sessions.patch: the members that are given change, null clears one. A
 // session that does not exist is made, as upstream does.
 func (f *Family) patch(_ context.Context, e *pipeline.Envelope) error {
-	var members map[string]jsontext.Value
-	if err := frames.UnmarshalParams(e.Frame.Params, &members); err != nil {
+	var p patchParams
+	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
 		return err
 	}
-	key, agentID, err := f.owned(text(members["key"]), text(members["agentId"]))
+	key, agentID, err := f.owned(p.Key, p.AgentID)
 	if err != nil {
 		return err
 	}
-	p := clonePatch(members)
-	if err := f.checkPatch(p, key, agentID); err != nil {
+	if err := f.checkPatch(&p, key, agentID); err != nil {
 		return err
 	}
 	f.effect(e, key, func(tx storage.Tx, row *storage.SessionRow, found bool) (any, bool, error) {
@@ -39,29 +68,29 @@ func (f *Family) patch(_ context.Context, e *pipeline.Envelope) error {
 		if !found {
 			*row = agent.NewSession(key, agentID)
 		}
-		if err := f.apply(tx, row, p); err != nil {
+		if err := f.apply(tx, row, &p); err != nil {
 			return nil, false, err
 		}
 		row.UpdatedAtMs = nowMs()
-		return map[string]any{"ok": true, "path": f.deps.StorePath, "key": key, "entry": entryOf(row), "resolved": f.resolved(row)}, true, nil
+		return &changed{OK: true, Path: f.deps.StorePath, Key: key, Entry: entryOf(row), Resolved: f.resolved(row)}, true, nil
 	})
 	f.announce(e, key, "patch")
 	return nil
 }
 
-// patchMembers are the raw members of a patch. They are copied, because the effect runs
-// after the request's buffer may be gone.
-type patchMembers map[string]jsontext.Value
-
-func clonePatch(m map[string]jsontext.Value) patchMembers {
-	p := make(patchMembers, len(m))
-	for k, v := range m {
-		p[k] = v.Clone()
-	}
-	return p
+// changed is the answer of patch and reset.
+type changed struct {
+	OK       bool     `json:"ok"`
+	Path     string   `json:"path,omitzero"`
+	Key      string   `json:"key"`
+	Entry    Entry    `json:"entry"`
+	Resolved resolved `json:"resolved"`
 }
 
-func (p patchMembers) has(name string) bool { _, ok := p[name]; return ok }
+// given reports that a member is there, null or not.
+func given(v jsontext.Value) bool { return len(v) > 0 }
+
+func isNull(v jsontext.Value) bool { return v.Kind() == 'n' }
 
 // text is a string member; null and absent give "".
 func text(v jsontext.Value) string {
@@ -72,116 +101,131 @@ func text(v jsontext.Value) string {
 	return s
 }
 
-func (p patchMembers) bool(name string) bool { return string(p[name]) == "true" }
-
-// enums are the members whose values a schema leaves open and upstream's handler checks.
-var enums = []struct {
-	name, hint string
-	values     []string
-}{
-	{"verboseLevel", `invalid verboseLevel (use "on"|"off"|"full")`, []string{"on", "off", "full"}},
-	{"reasoningLevel", `invalid reasoningLevel (use "on"|"off"|"stream")`, []string{"on", "off", "stream"}},
-	{"elevatedLevel", `invalid elevatedLevel (use "on"|"off"|"ask"|"full")`, []string{"on", "off", "ask", "full"}},
-	{"thinkingLevel", "invalid thinkingLevel (use off)", []string{"off", "minimal", "low", "medium", "high", "xhigh", "max"}},
+// oneOf checks a member whose values the schema leaves open.
+func oneOf(v jsontext.Value, hint string, values ...string) error {
+	if s := text(v); s != "" && !slices.Contains(values, s) {
+		return frames.Invalid("%s", hint)
+	}
+	return nil
 }
 
 // checkPatch refuses what can be refused without the row.
-func (f *Family) checkPatch(p patchMembers, key, agentID string) error {
-	if p.has("execSecurity") || p.has("execAsk") {
-		return frames.Invalid("execSecurity/execAsk are retired; set permissionMode instead")
+func (f *Family) checkPatch(p *patchParams, key, agentID string) error {
+	if err := p.checkLevels(); err != nil {
+		return err
 	}
-	for _, en := range enums {
-		if v := text(p[en.name]); v != "" && !slices.Contains(en.values, v) {
-			return frames.Invalid("%s", en.hint)
-		}
-	}
-	if v := text(p["thinkingLevel"]); v != "" && v != "off" {
+	if v := text(p.ThinkingLevel); v != "" && v != "off" {
 		m := f.deps.Runs.Model(agentID)
 		return frames.Invalid("thinkingLevel %q is not supported for %s/%s (use off)", v, m.Provider, m.ID)
 	}
-	if p.has("model") {
-		model := text(p["model"])
-		if string(p["model"]) != "null" && strings.TrimSpace(model) == "" {
+	if given(p.Model) {
+		model := text(p.Model)
+		if !isNull(p.Model) && strings.TrimSpace(model) == "" {
 			return frames.Invalid("invalid model: empty")
 		}
 		if err := f.checkModel(model); err != nil {
 			return err
 		}
 	}
-	if p.has("archived") {
+	if p.Archived != nil {
 		switch {
-		case key == "agent:"+agentID+":main":
+		case key == mainKey(agentID):
 			return frames.Invalid("Cannot archive an agent's main session.")
-		case !p.has("expectedSessionId"):
+		case p.ExpectedID == "":
 			return frames.Invalid("expectedSessionId required for session lifecycle patch: %s", key)
 		}
 	}
-	for _, name := range []string{"permissionMode", "sandboxMode", "execHost", "execNode", "toolOverrides"} {
-		if p.has(name) && string(p[name]) != "null" {
+	for _, name := range toolMembers {
+		if v, ok := p.Others[name]; ok && !isNull(v) {
 			return frames.Invalid("this gateway runs no tools yet: %s cannot be set", name)
 		}
 	}
 	return nil
 }
 
+func (p *patchParams) checkLevels() error {
+	if given(p.Others["execSecurity"]) || given(p.Others["execAsk"]) {
+		return frames.Invalid("execSecurity/execAsk are retired; set permissionMode instead")
+	}
+	for _, err := range []error{
+		oneOf(p.VerboseLevel, `invalid verboseLevel (use "on"|"off"|"full")`, "on", "off", "full"),
+		oneOf(p.ReasoningLevel, `invalid reasoningLevel (use "on"|"off"|"stream")`, "on", "off", "stream"),
+		oneOf(p.Others["elevatedLevel"], `invalid elevatedLevel (use "on"|"off"|"ask"|"full")`, "on", "off", "ask", "full"),
+		oneOf(p.ThinkingLevel, "invalid thinkingLevel (use off)", "off", "minimal", "low", "medium", "high", "xhigh", "max"),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // expect compares the row with what the client has seen.
-func (p patchMembers) expect(row *storage.SessionRow, found bool, key string) error {
-	if p.has("archived") && !found {
+func (p *patchParams) expect(row *storage.SessionRow, found bool, key string) error {
+	if p.Archived != nil && !found {
 		return frames.Invalid("session not found: %s", key)
 	}
-	id, rev := text(p["expectedSessionId"]), text(p["expectedLifecycleRevision"])
-	if (id != "" && (!found || id != row.SessionID)) || (rev != "" && (!found || rev != row.LifecycleRevision)) {
+	if (p.ExpectedID != "" && (!found || p.ExpectedID != row.SessionID)) ||
+		(p.ExpectedRevision != "" && (!found || p.ExpectedRevision != row.LifecycleRevision)) {
 		return frames.Invalid("Session %s changed before patch. Retry.", key).WithDetails(sessionChanged)
 	}
 	return nil
 }
 
-// kept are members that Sluice stores for clients and gives no meaning of its own.
-var kept = []string{"autoLabel", "icon", "color", "category", "boardFace", "boardPresentation", "statusNote", "attention", "fastMode", "traceLevel", "responseUsage", "elevatedLevel", "contextWindow"}
-
 // apply changes the row.
-func (f *Family) apply(tx storage.Tx, row *storage.SessionRow, p patchMembers) error {
-	if p.has("pinned") {
-		if p.bool("pinned") && row.Archived && !p.has("archived") {
-			return frames.Invalid("cannot pin an archived session; restore it first")
-		}
-		row.Pinned, row.PinnedAtMs = p.bool("pinned"), nowMs()
-	}
-	if p.has("archived") {
-		row.Archived, row.ArchivedAtMs = p.bool("archived"), nowMs()
+func (f *Family) apply(tx storage.Tx, row *storage.SessionRow, p *patchParams) error {
+	if p.Archived != nil {
+		row.Archived, row.ArchivedAtMs = *p.Archived, nowMs()
 		if row.Archived {
 			row.Pinned = false
 		}
 	}
-	if p.has("unread") {
-		row.Unread = p.bool("unread")
+	if p.Pinned != nil {
+		if *p.Pinned && row.Archived {
+			return frames.Invalid("cannot pin an archived session; restore it first")
+		}
+		row.Pinned, row.PinnedAtMs = *p.Pinned, nowMs()
 	}
-	for name, field := range map[string]*string{"thinkingLevel": &row.ThinkingLevel, "verboseLevel": &row.VerboseLevel,
-		"reasoningLevel": &row.ReasoningLevel, "sendPolicy": &row.SendPolicy, "groupActivation": &row.GroupActivation} {
-		if p.has(name) {
-			*field = text(p[name])
+	if p.Unread != nil {
+		row.Unread = *p.Unread
+	}
+	for _, m := range []struct {
+		from jsontext.Value
+		to   *string
+	}{{p.ThinkingLevel, &row.ThinkingLevel}, {p.VerboseLevel, &row.VerboseLevel}, {p.ReasoningLevel, &row.ReasoningLevel},
+		{p.SendPolicy, &row.SendPolicy}, {p.GroupActivation, &row.GroupActivation}} {
+		if given(m.from) {
+			*m.to = text(m.from)
 		}
 	}
-	if p.has("model") {
-		f.setModel(row, text(p["model"]))
+	if given(p.Model) {
+		f.setModel(row, text(p.Model))
 	}
-	for _, name := range kept {
-		if !p.has(name) {
-			continue
-		}
-		if row.Extra == nil {
-			row.Extra = make(map[string]jsontext.Value)
-		}
-		if string(p[name]) == "null" {
-			delete(row.Extra, name)
-		} else {
-			row.Extra[name] = p[name]
-		}
-	}
-	if p.has("label") {
-		return setLabel(tx, row, strings.TrimSpace(text(p["label"])))
+	p.keep(row)
+	if given(p.Label) {
+		return setLabel(tx, row, strings.TrimSpace(text(p.Label)))
 	}
 	return nil
+}
+
+// keep stores the members that only clients understand.
+func (p *patchParams) keep(row *storage.SessionRow) {
+	if len(p.Others) == 0 {
+		return
+	}
+	for _, name := range kept {
+		v, ok := p.Others[name]
+		switch {
+		case !ok:
+		case isNull(v):
+			delete(row.Extra, name)
+		default:
+			if row.Extra == nil {
+				row.Extra = make(map[string]jsontext.Value)
+			}
+			row.Extra[name] = v
+		}
+	}
 }
 
 // Labels are unique; Meta has "label/<hash>" -> session key, so that a change does not

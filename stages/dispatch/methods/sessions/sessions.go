@@ -15,6 +15,8 @@ import (
 	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/sessionview"
 	"sluice/storage"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Deps are what the family needs.
@@ -23,8 +25,6 @@ type Deps struct {
 	// StorePath is shown by sessions.list and sessions.patch.
 	StorePath string
 	Runs      *agent.Registry
-	// Abort ends turns of a session (schedule's Abort).
-	Abort func(sessionKey, runID, reason string) []string
 	// Active returns the run that holds the session's lane and those that wait.
 	Active      func(sessionKey string) (holder string, waiting []string)
 	Live        func(sessionKey string) sessionview.Live
@@ -81,6 +81,8 @@ func (f *Family) target(key, agentID string) (canonical, agent string, err error
 	return canonical, agent, nil
 }
 
+func mainKey(agentID string) string { return "agent:" + agentID + ":main" }
+
 // owned is target for methods that change a session: its agent must exist.
 func (f *Family) owned(key, agentID string) (canonical, agent string, err error) {
 	canonical, agent, err = f.target(key, agentID)
@@ -127,30 +129,37 @@ func (f *Family) row(s *storage.SessionRow) sessionview.Row {
 
 // Entry is a session as create, patch and reset show it: the stored record.
 type Entry struct {
-	SessionID           string         `json:"sessionId"`
-	LifecycleRevision   string         `json:"lifecycleRevision,omitzero"`
-	UpdatedAt           int64          `json:"updatedAt"`
-	Label               string         `json:"label,omitzero"`
-	Delivery            map[string]any `json:"delivery"`
-	CreatedVia          string         `json:"createdVia"`
-	CreatedAt           int64          `json:"createdAt"`
-	SpawnDepth          int            `json:"spawnDepth"`
-	ModelOverrideSource string         `json:"modelOverrideSource,omitzero"`
-	ModelOverride       string         `json:"modelOverride,omitzero"`
-	ParentSessionKey    string         `json:"parentSessionKey,omitzero"`
-	Archived            bool           `json:"archived,omitzero"`
-	Pinned              bool           `json:"pinned,omitzero"`
-	ThinkingLevel       string         `json:"thinkingLevel,omitzero"`
-	VerboseLevel        string         `json:"verboseLevel,omitzero"`
-	ReasoningLevel      string         `json:"reasoningLevel,omitzero"`
-	SendPolicy          string         `json:"sendPolicy,omitzero"`
-	GroupActivation     string         `json:"groupActivation,omitzero"`
-	ChatType            string         `json:"chatType,omitzero"`
-	SystemSent          bool           `json:"systemSent"`
-	AbortedLastRun      bool           `json:"abortedLastRun"`
-	InputTokens         int64          `json:"inputTokens"`
-	OutputTokens        int64          `json:"outputTokens"`
-	TotalTokens         int64          `json:"totalTokens"`
+	SessionID           string                    `json:"sessionId"`
+	LifecycleRevision   string                    `json:"lifecycleRevision,omitzero"`
+	UpdatedAt           int64                     `json:"updatedAt"`
+	Label               string                    `json:"label,omitzero"`
+	Delivery            delivery                  `json:"delivery"`
+	CreatedVia          string                    `json:"createdVia"`
+	CreatedAt           int64                     `json:"createdAt"`
+	SpawnDepth          int                       `json:"spawnDepth"`
+	ModelOverrideSource string                    `json:"modelOverrideSource,omitzero"`
+	ProviderOverride    string                    `json:"providerOverride,omitzero"`
+	ModelOverride       string                    `json:"modelOverride,omitzero"`
+	ParentSessionKey    string                    `json:"parentSessionKey,omitzero"`
+	Archived            bool                      `json:"archived,omitzero"`
+	Pinned              bool                      `json:"pinned,omitzero"`
+	Unread              bool                      `json:"unread,omitzero"`
+	ThinkingLevel       string                    `json:"thinkingLevel,omitzero"`
+	VerboseLevel        string                    `json:"verboseLevel,omitzero"`
+	ReasoningLevel      string                    `json:"reasoningLevel,omitzero"`
+	SendPolicy          string                    `json:"sendPolicy,omitzero"`
+	GroupActivation     string                    `json:"groupActivation,omitzero"`
+	ChatType            string                    `json:"chatType,omitzero"`
+	SystemSent          bool                      `json:"systemSent"`
+	AbortedLastRun      bool                      `json:"abortedLastRun"`
+	InputTokens         int64                     `json:"inputTokens"`
+	OutputTokens        int64                     `json:"outputTokens"`
+	TotalTokens         int64                     `json:"totalTokens"`
+	Extra               map[string]jsontext.Value `json:",embed"`
+}
+
+type delivery struct {
+	Kind string `json:"kind"`
 }
 
 func entryOf(s *storage.SessionRow) Entry {
@@ -159,22 +168,36 @@ func entryOf(s *storage.SessionRow) Entry {
 		source = "user"
 	}
 	return Entry{SessionID: s.SessionID, LifecycleRevision: s.LifecycleRevision, UpdatedAt: s.UpdatedAtMs, Label: s.Label,
-		Delivery: map[string]any{"kind": "none"}, CreatedVia: "operator", CreatedAt: s.CreatedAtMs,
-		ModelOverrideSource: source, ModelOverride: s.ModelOverride, ParentSessionKey: s.ParentKey, Archived: s.Archived,
-		Pinned: s.Pinned, ThinkingLevel: s.ThinkingLevel, VerboseLevel: s.VerboseLevel, ReasoningLevel: s.ReasoningLevel,
+		Delivery: delivery{Kind: "none"}, CreatedVia: "operator", CreatedAt: s.CreatedAtMs,
+		ModelOverrideSource: source, ProviderOverride: s.ProviderOverride, ModelOverride: s.ModelOverride,
+		ParentSessionKey: s.ParentKey, Archived: s.Archived, Pinned: s.Pinned, Unread: s.Unread,
+		ThinkingLevel: s.ThinkingLevel, VerboseLevel: s.VerboseLevel, ReasoningLevel: s.ReasoningLevel,
 		SendPolicy: s.SendPolicy, GroupActivation: s.GroupActivation, ChatType: s.ChatType, SystemSent: s.LastRunID != "",
-		AbortedLastRun: s.AbortedLastRun, InputTokens: s.InputTokens, OutputTokens: s.OutputTokens, TotalTokens: s.TotalTokens}
+		AbortedLastRun: s.AbortedLastRun, InputTokens: s.InputTokens, OutputTokens: s.OutputTokens,
+		TotalTokens: s.TotalTokens, Extra: s.Extra}
 }
 
 // resolved is what create, patch and reset say about the model in force.
-func (f *Family) resolved(s *storage.SessionRow) map[string]any {
+type resolved struct {
+	ModelProvider          string       `json:"modelProvider"`
+	Model                  string       `json:"model"`
+	RuntimeSelectionLocked bool         `json:"runtimeSelectionLocked"`
+	AgentRuntime           agentRuntime `json:"agentRuntime"`
+}
+
+type agentRuntime struct {
+	ID     string `json:"id"`
+	Source string `json:"source"`
+}
+
+func (f *Family) resolved(s *storage.SessionRow) resolved {
 	m := f.deps.Runs.Model(s.AgentID)
-	provider, model := m.Provider, m.ID
+	r := resolved{ModelProvider: m.Provider, Model: m.ID,
+		AgentRuntime: agentRuntime{ID: sessionview.DefaultRuntime.ID, Source: sessionview.DefaultRuntime.Source}}
 	if s.ModelOverride != "" {
-		model = s.ModelOverride
+		r.Model = s.ModelOverride
 	}
-	return map[string]any{"modelProvider": provider, "model": model, "runtimeSelectionLocked": false,
-		"agentRuntime": map[string]any{"id": sessionview.DefaultRuntime.ID, "source": sessionview.DefaultRuntime.Source}}
+	return r
 }
 
 // subscribe answers sessions.subscribe: with params also the list that they ask for.

@@ -92,9 +92,9 @@ func (f *Family) checkModel(model string) error {
 
 func (f *Family) setModel(row *storage.SessionRow, model string) {
 	m := f.deps.Runs.Model(row.AgentID)
-	row.ModelOverride = strings.TrimPrefix(model, m.Provider+"/")
-	if row.ModelOverride == m.ID {
-		row.ModelOverride = ""
+	row.ProviderOverride, row.ModelOverride = "", strings.TrimPrefix(model, m.Provider+"/")
+	if row.ModelOverride != "" {
+		row.ProviderOverride = m.Provider
 	}
 }
 
@@ -107,12 +107,12 @@ func (f *Family) fill(tx storage.Tx, row *storage.SessionRow, p *createParams, e
 		}
 		if _, found, err := agent.FindSession(tx, parent); err != nil {
 			return err
-		} else if !found && parent != "agent:"+row.AgentID+":main" {
+		} else if !found && parent != mainKey(row.AgentID) {
 			return frames.Invalid("unknown parent session: %s", p.ParentKey)
 		}
 		row.ParentKey = parent
-	} else if !existed && row.Key != "agent:"+row.AgentID+":main" {
-		row.ParentKey = "agent:" + row.AgentID + ":main"
+	} else if !existed && row.Key != mainKey(row.AgentID) {
+		row.ParentKey = mainKey(row.AgentID)
 	}
 	if p.Model != "" {
 		f.setModel(row, p.Model)
@@ -188,7 +188,7 @@ func (f *Family) abort(_ context.Context, e *pipeline.Envelope) error {
 	if run != nil && run.SessionKey() != key {
 		return frames.Invalid("runId does not match session")
 	}
-	ids := f.deps.Abort(key, p.RunID, "rpc")
+	ids := f.deps.Runs.Abort(key, p.RunID, "rpc")
 	if len(ids) == 0 {
 		return e.AnswerValue(map[string]any{"ok": true, "abortedRunId": nil, "status": "no-active-run"})
 	}
@@ -217,7 +217,7 @@ func (f *Family) reset(_ context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	f.deps.Abort(key, "", "reset")
+	f.deps.Runs.Abort(key, "", "reset")
 	f.effect(e, key, func(tx storage.Tx, row *storage.SessionRow, found bool) (any, bool, error) {
 		if !found {
 			*row = agent.NewSession(key, agentID)
@@ -226,7 +226,7 @@ func (f *Family) reset(_ context.Context, e *pipeline.Envelope) error {
 		} else if err := agent.ResetSession(tx, row); err != nil {
 			return nil, false, err
 		}
-		return map[string]any{"ok": true, "key": key, "entry": entryOf(row), "resolved": f.resolved(row)}, true, nil
+		return &changed{OK: true, Key: key, Entry: entryOf(row), Resolved: f.resolved(row)}, true, nil
 	})
 	reason := p.Reason
 	if reason == "" {
@@ -249,11 +249,11 @@ func (f *Family) remove(_ context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	if key == "agent:"+agentID+":main" {
+	if key == mainKey(agentID) {
 		return frames.Invalid("Cannot delete the main session (%s).", key)
 	}
 	if holder, waiting := f.deps.Active(key); holder != "" || len(waiting) > 0 {
-		f.deps.Abort(key, "", "delete")
+		f.deps.Runs.Abort(key, "", "delete")
 		return frames.Unavailable(500, "Session %s is still active; try again.", key)
 	}
 	f.effect(e, key, func(tx storage.Tx, row *storage.SessionRow, found bool) (any, bool, error) {

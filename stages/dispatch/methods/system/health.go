@@ -24,7 +24,7 @@ type Health struct {
 	mu      sync.Mutex // one renewal at a time
 	renewed atomic.Int64
 	encoded atomic.Pointer[[]byte]
-	problem atomic.Pointer[string]
+	hello   atomic.Pointer[[]byte] // without modelRuntime, which hello's schema forbids
 }
 
 // SessionInfo is what health says about an agent's sessions.
@@ -52,6 +52,10 @@ type heartbeat struct {
 	Enabled bool   `json:"enabled"`
 	Every   string `json:"every"`
 	EveryMs int64  `json:"everyMs"`
+	// Clients require the rest, also of heartbeats that do not run.
+	Prompt      string `json:"prompt"`
+	Target      string `json:"target"`
+	AckMaxChars int    `json:"ackMaxChars"`
 }
 
 type healthSnapshot struct {
@@ -67,7 +71,7 @@ type healthSnapshot struct {
 	DefaultAgentID   string            `json:"defaultAgentId"`
 	Agents           []agentHealth     `json:"agents"`
 	Sessions         SessionInfo       `json:"sessions"`
-	ModelRuntime     map[string]any    `json:"modelRuntime"`
+	ModelRuntime     map[string]any    `json:"modelRuntime,omitzero"`
 	EventLoop        EventLoop         `json:"eventLoop"`
 	Warnings         []string          `json:"warnings,omitzero"`
 }
@@ -102,6 +106,9 @@ func (h *Health) JSON() []byte {
 	return *h.encoded.Load()
 }
 
+// HelloJSON is the snapshot as hello carries it.
+func (h *Health) HelloJSON() []byte { return *h.hello.Load() }
+
 // Refresh renews the snapshot and announces it.
 func (h *Health) Refresh(ctx context.Context) { h.renew(ctx, true) }
 
@@ -116,6 +123,12 @@ func (h *Health) renew(ctx context.Context, announce bool) {
 		panic(err)
 	}
 	h.encoded.Store(&b)
+	s.ModelRuntime = nil
+	hello, err := json.Marshal(s, json.Deterministic(true))
+	if err != nil {
+		panic(err)
+	}
+	h.hello.Store(&hello)
 	h.renewed.Store(begin.UnixMilli())
 	if announce {
 		state := h.versions.BumpHealth()
@@ -130,7 +143,7 @@ func (h *Health) collect(ctx context.Context, now time.Time) healthSnapshot {
 		reload["hotReloadStatus"] = "error"
 		warnings = append(warnings, "config: "+why)
 	}
-	every := heartbeat{Enabled: false, Every: "0m"}
+	every := heartbeat{Enabled: false, Every: "0m", Target: "none", AckMaxChars: 300}
 	s := healthSnapshot{OK: true, TS: now.UnixMilli(),
 		Plugins:      map[string]any{"loaded": []string{}, "errors": []string{}, "unavailable": []string{}},
 		ConfigReload: reload, Channels: map[string]any{}, ChannelOrder: []string{}, ChannelLabels: map[string]string{},

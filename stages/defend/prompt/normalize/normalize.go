@@ -1,0 +1,210 @@
+package normalize
+
+import (
+	"unicode/utf8"
+)
+
+// Buffer holds the normalised text and the way back to the source. The zero value is
+// ready; it is reused by calling Run again, and is for one goroutine.
+type Buffer struct {
+	text  []byte
+	marks []mark
+	plain bool
+
+	src []byte
+	// State of the word that is being written.
+	decided int // source offset up to which look-alikes were decided
+	asLatin bool
+	latin   bool // most letters of the whole text are ASCII
+}
+
+// mark says that from text offset out on, the source offset is in + (offset - out), up
+// to the next mark.
+type mark struct{ out, in uint32 }
+
+// Class of bytes for the copying loop.
+const (
+	plainByte = iota
+	highByte
+	escapeByte // & \ %
+	ctrlByte
+)
+
+var classes = func() (t [256]uint8) {
+	for c := range t {
+		switch {
+		case c >= 0x80:
+			t[c] = highByte
+		case c == '&' || c == '\\' || c == '%':
+			t[c] = escapeByte
+		case c < 0x20 && c != '\n' && c != '\r' && c != '\t' || c == 0x7f:
+			t[c] = ctrlByte
+		}
+	}
+	return
+}()
+
+// Run normalises src. The result is valid until the next Run or until src changes: text
+// with nothing to change is returned as it is, without a copy.
+func (b *Buffer) Run(src []byte) []byte {
+	b.marks = b.marks[:0]
+	b.src = src
+	i := skipPlain(src, 0)
+	if i == len(src) {
+		b.plain = true
+		return src
+	}
+	b.plain = false
+	b.decided = 0
+	b.latin = mostlyLatin(src)
+	out := append(b.text[:0], src[:i]...)
+	b.marks = append(b.marks, mark{0, 0})
+	for i < len(src) {
+		var next int
+		switch classes[src[i]] {
+		case highByte:
+			out, next = b.high(out, i)
+		case escapeByte:
+			out, next = b.escape(out, i)
+		default: // a control character
+			out, next = out, i+1
+		}
+		j := skipPlain(src, next)
+		b.mark(len(out), next)
+		out = append(out, src[next:j]...)
+		i = j
+	}
+	b.text = out
+	return out
+}
+
+func skipPlain(src []byte, i int) int {
+	for i < len(src) && classes[src[i]] == plainByte {
+		i++
+	}
+	return i
+}
+
+// markEvery bounds the marks of text in which every character changes.
+const markEvery = 16
+
+func (b *Buffer) mark(out, in int) {
+	if last := b.marks[len(b.marks)-1]; out-int(last.out) < markEvery {
+		return
+	}
+	b.marks = append(b.marks, mark{uint32(out), uint32(in)})
+}
+
+// Source returns the offset in the source of offset at in the normalised text, within
+// some bytes.
+func (b *Buffer) Source(at int) int {
+	if b.plain {
+		return min(at, len(b.src))
+	}
+	lo, hi := 0, len(b.marks)
+	for lo+1 < hi {
+		if mid := (lo + hi) / 2; int(b.marks[mid].out) <= at {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	if lo >= len(b.marks) {
+		return 0
+	}
+	m := b.marks[lo]
+	limit := len(b.src)
+	if lo+1 < len(b.marks) {
+		limit = int(b.marks[lo+1].in)
+	}
+	return min(int(m.in)+at-int(m.out), limit)
+}
+
+// mostlyLatin samples the text: does ASCII prevail among its letters?
+func mostlyLatin(src []byte) bool {
+	step := max(1, len(src)/512)
+	ascii, high := 0, 0
+	for i := 0; i < len(src); i += step {
+		switch c := src[i] | 0x20; {
+		case c >= 'a' && c <= 'z':
+			ascii++
+		case src[i] >= 0xCD && src[i] <= 0xD5: // leads of Greek and Cyrillic
+			high++
+		}
+	}
+	return ascii >= 2*high
+}
+
+// high writes the rune at src[i].
+func (b *Buffer) high(out []byte, i int) ([]byte, int) {
+	r, n := utf8.DecodeRune(b.src[i:])
+	if r == utf8.RuneError && n == 1 {
+		return append(out, ' '), i + 1
+	}
+	if isSelector(r) {
+		if text, next := b.selectors(out, i); next > i {
+			return text, next
+		}
+	}
+	return b.rune(out, r, i), i + n
+}
+
+// rune writes r, which was read at src[i].
+func (b *Buffer) rune(out []byte, r rune, i int) []byte {
+	if r < 0x80 {
+		return append(out, byte(r))
+	}
+	f, multi := fold(r)
+	switch {
+	case multi != "":
+		return append(out, multi...)
+	case f < 0:
+		return out
+	case f < 0x80:
+		return append(out, byte(f))
+	}
+	if c := lookalike(f); c != 0 {
+		if i >= b.decided {
+			b.decide(out, i)
+		}
+		if b.asLatin {
+			return append(out, c|0x20)
+		}
+	}
+	return utf8.AppendRune(out, f)
+}
+
+// maxWord bounds how far a word is looked at to find its script.
+const maxWord = 48
+
+// decide finds the script of the word around src[i]: a word with ASCII letters, or one
+// made of look-alikes only in a text of ASCII letters, is Latin.
+func (b *Buffer) decide(out []byte, i int) {
+	ascii, all := false, true
+	for j := len(out) - 1; j >= 0 && j >= len(out)-maxWord; j-- {
+		if c := out[j] | 0x20; c >= 'a' && c <= 'z' {
+			ascii = true
+		} else if out[j] < 0x80 {
+			break
+		}
+	}
+	j := i
+	for j < len(b.src) && j < i+maxWord {
+		c := b.src[j]
+		if c < 0x80 {
+			if c |= 0x20; c < 'a' || c > 'z' {
+				break
+			}
+			ascii = true
+			j++
+			continue
+		}
+		r, n := utf8.DecodeRune(b.src[j:])
+		if f, multi := fold(r); multi == "" && f >= 0x80 && lookalike(f) < 'a' {
+			all = false
+		}
+		j += n
+	}
+	b.decided = j
+	b.asLatin = ascii || all && b.latin
+}
