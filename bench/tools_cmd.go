@@ -43,6 +43,7 @@ func limitCommand() *cobra.Command {
 	f.BoolVar(&remote, "allow-remote", false, "permit an address that is not loopback")
 	f.IntVar(&cfg.MaxConnections, "max-connections", cfg.MaxConnections, "connections at once")
 	f.IntVar(&cfg.ReadBufferBytes, "read-buffer", cfg.ReadBufferBytes, "bytes of a connection's read buffer")
+	f.BoolVar(&cfg.Coalesce, "coalesce", false, "one write for all answers of one read, instead of one each")
 	return cmd
 }
 
@@ -80,8 +81,8 @@ func compareCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Several gateways side by side in interleaved rounds: medians, ratios, assertions",
-		Long: "Targets are name=ws://127.0.0.1:PORT[,pid=N][,token=T][,device=FILE], name=@serve, name=@limit or\n" +
-			"name=exec:COMMAND with {port}, {token} and {state} in it. Ratios are to the target named limit (or --reference);\n" +
+		Long: "Targets are name=ws://127.0.0.1:PORT[,pid=N][,token=T][,device=FILE], name=@serve, name=@limit,\n" +
+			"name=@openclaw:NODE_MODULES or name=exec:COMMAND with {port}, {token} and {state} in it. Ratios are to the target named limit (or --reference);\n" +
 			"requirements are about the first target: health.cpu_ratio<=2.0, health.cpu_ratio@openclaw<=0.01, health.p99<=50.",
 		Example: "  sluice bench compare --target sluice=@serve --target limit=@limit \\\n" +
 			"    --target openclaw=ws://127.0.0.1:18801,pid=4711,token=T --scenario health --scenario system-presence \\\n" +

@@ -7,11 +7,12 @@ import (
 
 // Config bounds the engine. Zero values are replaced by Default's.
 type Config struct {
-	Workers     int             `json:"workers" doc:"workers a stage; 0 = one for each CPU, at least 2" min:"0" max:"256" reload:"restart"`
-	QueueFrames int             `json:"queueFrames" doc:"envelopes that wait before a stage, over all its workers; at the bound decode refuses with UNAVAILABLE and inner stages push back" min:"1" max:"65536" reload:"restart"`
-	QueueBytes  int64           `json:"queueBytes" doc:"bytes of frames that wait before a stage" unit:"bytes" min:"65536" reload:"restart"`
-	TimeoutsMs  StageTimeoutsMs `json:"timeoutsMs" doc:"time that one stage may take for one envelope"`
-	DrainMs     int             `json:"drainMs" doc:"how long a stop waits for work in flight" unit:"ms" min:"0" max:"600000"`
+	Workers      int             `json:"workers" doc:"workers a stage; 0 = one for each CPU, at least 2" min:"0" max:"256" reload:"restart"`
+	QueueFrames  int             `json:"queueFrames" doc:"envelopes that wait before one worker of a stage; at the bound decode refuses with UNAVAILABLE and inner stages push back" min:"1" max:"65536" reload:"restart"`
+	WaitingBytes int64           `json:"waitingBytes" doc:"bytes of frames whose requests wait for long (agent.wait, approvals, deliveries); more are refused" unit:"bytes" min:"65536" reload:"restart"`
+	QueueBytes   int64           `json:"queueBytes" doc:"bytes of frames that wait before a stage" unit:"bytes" min:"65536" reload:"restart"`
+	TimeoutsMs   StageTimeoutsMs `json:"timeoutsMs" doc:"time that one stage may take for one envelope"`
+	DrainMs      int             `json:"drainMs" doc:"how long a stop waits for work in flight" unit:"ms" min:"0" max:"600000"`
 }
 
 // StageTimeoutsMs holds each stage's timeout in milliseconds. A long agent turn does
@@ -27,14 +28,15 @@ type StageTimeoutsMs struct {
 }
 
 // Default returns the embedded defaults: the real gateway's 50 MiB of waiting requests
-// (wire.md 3.8), four times its 256 of them (one commit can release 256 answers at once,
+// (wire.md 3.8), and 512 of them a worker (one commit can release 256 answers at once,
 // whose clients then all ask again), and defend.timeoutMs with room to spare.
 func Default() Config {
 	return Config{
-		QueueFrames: 1024,
-		QueueBytes:  50 << 20,
-		TimeoutsMs:  StageTimeoutsMs{Decode: 2000, Dedupe: 1000, Schedule: 1000, Defend: 3000, Dispatch: 10_000, Adapter: 5000, Persist: 5000},
-		DrainMs:     25_000,
+		QueueFrames:  512,
+		QueueBytes:   50 << 20,
+		WaitingBytes: 32 << 20,
+		TimeoutsMs:   StageTimeoutsMs{Decode: 2000, Dedupe: 1000, Schedule: 1000, Defend: 3000, Dispatch: 10_000, Adapter: 5000, Persist: 5000},
+		DrainMs:      25_000,
 	}
 }
 
@@ -47,6 +49,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("queueFrames: %d; at least 1", c.QueueFrames)
 	case c.QueueBytes < 65536:
 		return fmt.Errorf("queueBytes: %d; at least 65536", c.QueueBytes)
+	case c.WaitingBytes < 65536:
+		return fmt.Errorf("waitingBytes: %d; at least 65536", c.WaitingBytes)
 	case c.DrainMs < 0:
 		return fmt.Errorf("drainMs: %d is negative", c.DrainMs)
 	}

@@ -166,6 +166,7 @@ type Envelope struct {
 	times    [MaxStages]span
 	timedOut bool
 	begun    bool // the tracer has decided
+	detached bool // its bytes count as waiting, not as queued
 }
 
 // MaxStages bounds the number of stages of a Pipeline.
@@ -252,6 +253,24 @@ func (e *Envelope) OnSettle(s Settler) {
 // durable commit or the answer.
 func (e *Envelope) AfterAnswer(fn func(ok bool)) { e.after = append(e.after, fn) }
 
+// Detach moves e's bytes from the budget of the queues to that of long waits, before e
+// is parked for one: requests that wait must not keep others from being read. It
+// reports false when that budget is full; e must then be refused.
+func (e *Envelope) Detach() bool {
+	p := e.pipe
+	if p == nil || e.detached {
+		return true
+	}
+	n := e.size()
+	if total := p.waiting.Add(n); total > p.cfg.WaitingBytes && total > n {
+		p.waiting.Add(-n)
+		return false
+	}
+	p.bytes.Add(-n)
+	e.detached = true
+	return true
+}
+
 // StartedNanos is when the envelope was made, on the pipeline's monotonic clock.
 func (e *Envelope) StartedNanos() int64 { return e.started }
 
@@ -296,7 +315,7 @@ func (e *Envelope) reset(effects []Effect, after []func(bool)) {
 	e.Effects, e.OnDelivered, e.Ctx, e.Parent = effects, nil, nil, trace.SpanContext{}
 	e.lease, e.payload, e.scratch, e.err, e.answered = nil, nil, nil, nil, false
 	e.settlers, e.nsettle, e.after = [4]Settler{}, 0, after
-	e.pipe, e.stage, e.started, e.timedOut, e.begun = nil, 0, 0, false, false
+	e.pipe, e.stage, e.started, e.timedOut, e.begun, e.detached = nil, 0, 0, false, false, false
 	e.worker.Store(nil)
 	e.times = [MaxStages]span{}
 }

@@ -22,6 +22,9 @@ func (l *link) offer(e *Envelope) bool {
 
 // push waits for room: backpressure on the stage before.
 func (l *link) push(ctx context.Context, e *Envelope) bool {
+	if ctx.Err() != nil { // nobody reads the link any more
+		return false
+	}
 	if l.offer(e) {
 		return true
 	}

@@ -29,6 +29,7 @@ type Pipeline struct {
 	draining atomic.Bool
 	inflight atomic.Int64
 	bytes    atomic.Int64
+	waiting  atomic.Int64  // bytes of detached envelopes
 	idle     chan struct{} // signalled when inflight falls to 0 while draining
 }
 
@@ -106,8 +107,11 @@ func (p *Pipeline) Submit(e *Envelope) error {
 		return ErrDraining
 	}
 	n := e.size()
-	// A frame larger than the whole budget may pass when it is alone.
-	if total := p.bytes.Add(n); total > p.cfg.QueueBytes && total > n {
+	// A frame larger than the whole budget may pass when it is alone. What is small and
+	// takes the express links passes as well: connect and health are answered while large
+	// frames fill the queues (law 9); the express links' own length bounds them.
+	total := p.bytes.Add(n)
+	if total > p.cfg.QueueBytes && total > n && !(n <= frames.MaxPreAuthFrameBytes && e.express()) {
 		p.bytes.Add(-n)
 		p.stats.Refused.Add(1)
 		return ErrBusy
@@ -239,7 +243,11 @@ func (p *Pipeline) settle(e *Envelope) {
 	if p.tracer != nil {
 		p.tracer.End(e)
 	}
-	p.bytes.Add(-e.size())
+	if e.detached {
+		p.waiting.Add(-e.size())
+	} else {
+		p.bytes.Add(-e.size())
+	}
 	p.stats.observe(e)
 	e.recycle()
 	p.leave()
@@ -283,7 +291,9 @@ func (p *Pipeline) Stop(ctx context.Context) error {
 			return errors.Join(err, p.stopStages(ctx, len(p.runners)))
 		}
 	}
-	return p.stopStages(ctx, len(p.runners))
+	err := p.stopStages(ctx, len(p.runners))
+	p.flushAll() // what a stage has resumed while it stopped
+	return err
 }
 
 // join waits for the workers, at most as long as ctx, then answers what they left.
@@ -300,12 +310,16 @@ func (p *Pipeline) join(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("pipeline: a worker is still in its stage: %w", ctx.Err())
 	}
+	p.flushAll()
+	return nil
+}
+
+func (p *Pipeline) flushAll() {
 	for _, r := range p.runners {
 		for _, l := range r.links {
 			p.flush(l)
 		}
 	}
-	return nil
 }
 
 // flush answers what is still queued when the pipeline stops.

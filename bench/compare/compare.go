@@ -108,7 +108,7 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer c.stop()
+		defer c.Stop()
 	}
 	samples := map[key][]float64{}
 	for round := range cfg.Rounds {

@@ -131,7 +131,9 @@ func (r *rig) outer(tb testing.TB) (err error) {
 		return err
 	}
 	if r.schedule, err = schedule.New(schedule.Default(), schedule.Deps{
-		Inject:      func(ctx context.Context, e *pipeline.Envelope, stage string) bool { return r.pipe.Inject(ctx, e, stage) },
+		Inject: func(ctx context.Context, e *pipeline.Envelope, stage string) bool {
+			return r.pipe.Inject(ctx, e, stage)
+		},
 		Policy:      func(context.Context, string) schedule.Policy { return schedule.Policy{} },
 		AgentExists: func(id string) bool { return id == frames.DefaultAgent }, Log: r.log}); err != nil {
 		return err
@@ -165,16 +167,15 @@ func (r *rig) inner(tb testing.TB) (err error) {
 	}
 	versions := &frames.Versions{}
 	sys := system.Default()
-	deps := system.Deps{Version: "bench", StorePath: r.path, Store: r.store, Runs: r.runs, Events: r.events, Lanes: r.schedule.View,
+	deps := system.Deps{Version: "bench", StorePath: r.path, Store: r.store, Runs: r.runs, Events: r.events, Lanes: func() system.Lanes { return system.Lanes{} },
 		AgentIDs: r.runs.Config().AgentIDs, Channels: func() []system.Channel { return nil }, Warnings: func() []string { return nil },
 		ConfigProblem: func() string { return "" }, Loop: system.NewLoopMeter(), Stability: system.NewStability()}
 	r.system = system.New(sys, deps, system.NewPresence(sys, "bench", "bench", versions, r.events), system.NewHealth(sys, deps, versions))
-	abort := func(string, string, string) []string { return nil }
 	active := func(string) (string, []string) { return "", nil }
 	methods := r.system.Methods()
-	methods = append(methods, sessions.New(sessions.Deps{Store: r.store, StorePath: r.path, Runs: r.runs, Abort: abort, Active: active,
+	methods = append(methods, sessions.New(sessions.Deps{Store: r.store, StorePath: r.path, Runs: r.runs, Active: active,
 		Live: live, AgentExists: func(string) bool { return true }}).Methods()...)
-	methods = append(methods, chat.New(chat.Deps{Store: r.store, Runs: r.runs, Abort: abort, Active: active, Live: live, Events: r.events}).Methods()...)
+	methods = append(methods, chat.New(chat.Deps{Store: r.store, Runs: r.runs, Active: active, Live: live, Events: r.events}).Methods()...)
 	r.dispatch, err = dispatch.New(dispatch.Default(), methods, r.resume, r.log)
 	return err
 }

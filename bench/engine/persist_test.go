@@ -8,11 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/frames"
 	"sluice/pipeline"
 	"sluice/stages/persist"
 	"sluice/storage"
-
-	"sluice/frames"
 )
 
 // groupCommit runs writers, each with a record of 500 bytes under way, through the
@@ -42,9 +41,7 @@ func groupCommit(b *testing.B, kind string, writers int) {
 		e := pipeline.NewEnvelope(pipeline.SourceWire, nil)
 		e.Client, e.Peer, e.Shard, e.SessionKey = c, c.peer, uint32(i), put.keys[i%len(put.keys)]
 		e.Frame.Kind, e.Frame.ID = frames.KindRequest, frames.EncodedIDInvalid
-		if err := p.Submit(e); err != nil {
-			b.Fatal(err)
-		}
+		push(b, p, e)
 		under++
 	}
 	c.wait(under)

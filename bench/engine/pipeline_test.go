@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
-	"time"
 
+	"sluice/bench/measure"
 	"sluice/pipeline"
 )
 
@@ -41,7 +41,7 @@ func BenchmarkPipelineAlone(b *testing.B) {
 
 // load sends b.N frames, inFlight at a time, and reports what they cost.
 func (r *rig) load(b *testing.B, frame string) {
-	cpu := processTime(b)
+	cpu := measure.Self()
 	b.ReportAllocs()
 	b.ResetTimer()
 	under := 0
@@ -50,21 +50,12 @@ func (r *rig) load(b *testing.B, frame string) {
 			r.client.wait(inFlight / 2)
 			under -= inFlight / 2
 		}
-		for {
-			err := r.pipe.Submit(r.envelope(frame))
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, pipeline.ErrBusy) {
-				b.Fatal(err)
-			}
-			runtime.Gosched()
-		}
+		push(b, r.pipe, r.envelope(frame))
 		under++
 	}
 	r.client.wait(under)
 	b.StopTimer()
-	b.ReportMetric(float64((processTime(b)-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64((measure.Self()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	if n := r.client.failed.Load(); n > 0 {
 		b.Fatalf("%d of %d failed: %s", n, b.N, *r.client.why.Load())
 	}
@@ -133,12 +124,16 @@ func BenchmarkGroupCommit(b *testing.B) {
 	}
 }
 
-// settled polls until cond holds; a benchmark's end must not leave work behind.
-func settled(tb testing.TB, cond func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); runtime.Gosched() {
-		if time.Now().After(end) {
-			tb.Fatal("it did not come to rest in 10 s")
+// push submits e as soon as there is room.
+func push(tb testing.TB, p *pipeline.Pipeline, e *pipeline.Envelope) {
+	for {
+		err := p.Submit(e)
+		if err == nil {
+			return
 		}
+		if !errors.Is(err, pipeline.ErrBusy) {
+			tb.Fatal(err)
+		}
+		runtime.Gosched()
 	}
 }

@@ -170,8 +170,8 @@ func (refusing) Process(context.Context, *pipeline.Envelope) (pipeline.Verdict, 
 	return pipeline.Done, errEnough
 }
 
-// mustPipeline starts a pipeline; the end of the benchmark ends it. Its stages are
-// neither started nor stopped: they belong to a rig.
+// mustPipeline starts a pipeline; the end of the benchmark ends it. A stage that belongs
+// to a rig comes as timed, which hides its Start and Stop.
 func mustPipeline(tb testing.TB, stages ...pipeline.Stage) *pipeline.Pipeline {
 	tb.Helper()
 	p, err := pipeline.New(pipeline.Default(), stages, nil, nil)

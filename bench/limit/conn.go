@@ -22,12 +22,18 @@ type conn struct {
 	nc  net.Conn
 	br  *bufio.Reader
 	max int
+	// coalesce keeps answers in out until the read buffer is empty.
+	coalesce bool
+
 	hdr [ws.MaxHeaderSize]byte
 	in  []byte
 	out []byte
 }
 
-// one reads one frame and answers it with one write.
+// flushBytes is how much a coalescing connection keeps at most.
+const flushBytes = 64 << 10
+
+// one reads one frame and answers it.
 func (c *conn) one() error {
 	h, err := ws.ReadHeaderBuffer(c.br, c.hdr[:])
 	if err != nil {
@@ -57,7 +63,7 @@ func (c *conn) one() error {
 	return err
 }
 
-// answer writes the canned response with the request's id.
+// answer writes the canned response with the request's id, now or with later ones.
 func (c *conn) answer() error {
 	var h client.Head
 	if !client.ScanHead(c.in, &h) || h.ID == nil || h.Method == nil {
@@ -73,7 +79,7 @@ func (c *conn) answer() error {
 		payload = helloJSON
 	}
 	n := len(`{"type":"res","id":"`) + len(h.ID) + len(`","ok":true,"payload":`) + len(payload) + 1
-	c.out = append(c.out[:0], 0x80|byte(ws.OpText))
+	c.out = append(c.out, 0x80|byte(ws.OpText))
 	switch {
 	case n <= 125:
 		c.out = append(c.out, byte(n))
@@ -87,7 +93,11 @@ func (c *conn) answer() error {
 	c.out = append(c.out, `","ok":true,"payload":`...)
 	c.out = append(c.out, payload...)
 	c.out = append(c.out, '}')
+	if c.coalesce && c.br.Buffered() > 0 && len(c.out) < flushBytes {
+		return nil
+	}
 	_, err := c.nc.Write(c.out)
+	c.out = c.out[:0]
 	return err
 }
 

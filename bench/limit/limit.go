@@ -47,8 +47,11 @@ type Config struct {
 	// Default 25 000, as upstream.
 	PingIntervalMs int `json:"pingIntervalMs"`
 	// ReadBufferBytes is a connection's read buffer: how many requests one read can
-	// bring. Default 4096.
+	// bring. Default 1024.
 	ReadBufferBytes int `json:"readBufferBytes"`
+	// Coalesce answers all requests that one read brought with one write, as a gateway
+	// that queues its answers does. Default false: one write an answer.
+	Coalesce bool `json:"coalesce,omitzero"`
 }
 
 // Default returns the usual Config.
@@ -176,7 +179,7 @@ func (s *Server) serve(nc net.Conn) {
 	if _, err := nc.Write(ws.MustCompileFrame(ws.NewTextFrame([]byte(challenge)))); err != nil {
 		return
 	}
-	c := conn{nc: nc, br: bufio.NewReaderSize(nc, s.cfg.ReadBufferBytes), max: s.cfg.MaxFrameBytes}
+	c := conn{nc: nc, br: bufio.NewReaderSize(nc, s.cfg.ReadBufferBytes), max: s.cfg.MaxFrameBytes, coalesce: s.cfg.Coalesce}
 	for c.one() == nil {
 	}
 }

@@ -19,9 +19,10 @@ func (g *Gateway) background() {
 	})
 	g.every(30*time.Second, func(context.Context) { g.presence.Expire(time.Now()) })
 	g.every(time.Minute, g.prune)
-	g.every(time.Minute, func(ctx context.Context) {
+	g.goLoop(g.health.Run)
+	g.every(time.Minute, func(context.Context) {
 		if len(g.edge.Conns()) > 0 {
-			g.health.Refresh(ctx)
+			g.health.Changed()
 		}
 	})
 }

@@ -112,7 +112,7 @@ func TestCallFinal(t *testing.T) {
 		_, _ = io.WriteString(w, `data: {"model":"m","choices":[{"index":0,"delta":{"content":"fine"}}]}`+"\n\n"+
 			`data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
 	}))
-	defer model.Close()
+	t.Cleanup(model.Close) // after the gateway has stopped: its drain lets the turn end
 	c := newCLI(t)
 	c.env = append(c.env, "OPENAI_BASE_URL="+model.URL, "OPENAI_MODEL=m")
 	c.serve()

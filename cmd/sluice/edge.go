@@ -3,7 +3,6 @@ package main
 import (
 	"net"
 	"net/http"
-	"strings"
 
 	"sluice/frames"
 	"sluice/frames/rest"
@@ -71,7 +70,7 @@ func (g *Gateway) buildHooks(snap *config.Snapshot) (err error) {
 func (g *Gateway) buildHTTP(snap *config.Snapshot) (err error) {
 	cfg := section[rest.Config](snap, "gateway.http")
 	g.rest, err = rest.New(rest.Deps{Config: cfg, WS: g.edge, Ready: g.readiness, Startup: g.startup,
-		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Hooks: g.hooks, Log: g.log})
+		Authorize: g.authorizeHTTP, Metrics: g.tel.Registry.Handler(), Hooks: g.hooks, HooksPath: g.hooks.Path(), Log: g.log})
 	if err != nil {
 		return err
 	}
@@ -101,8 +100,8 @@ func (g *Gateway) startup() rest.Startup {
 
 // authorizeHTTP checks a Bearer secret on the HTTP side, with the limiter of connect.
 func (g *Gateway) authorizeHTTP(r *http.Request, in ws.Ingress) rest.Verdict {
-	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	secret := rest.BearerToken(r)
+	if secret == "" {
 		return rest.Verdict{}
 	}
 	good, retryAfterMs := g.connect.AuthorizeSecret(&frames.Handshake{RemoteIP: in.RemoteIP, PeerLoopback: in.PeerLoopback, Local: in.Local}, secret)

@@ -79,6 +79,7 @@ type Gateway struct {
 	stability *system.Stability
 	trace     *tracer
 	channels  channels
+	hold      authHold
 	rules     *rules.Defender
 	authority *auth.Authority
 	started   time.Time
@@ -169,7 +170,7 @@ func (g *Gateway) memoryChanged(m telemetry.MemoryState) {
 		g.stability.Add("memory.high", fmt.Sprintf("resident memory is %d MiB", m.RSSBytes>>20))
 	}
 	if g.health != nil {
-		go g.health.Refresh(context.Background())
+		g.health.Changed()
 	}
 }
 
@@ -238,6 +239,9 @@ func (g *Gateway) Start(ctx context.Context) error {
 	if len(waiting)+interrupted > 0 {
 		g.log.Info("runs of the former process", "started again", len(waiting), "interrupted", interrupted)
 	}
+	for _, r := range waiting { // before anyone can ask for something newer
+		g.stages.schedule.Restore(r)
+	}
 	if !g.opts.noListen {
 		if err := g.listen(); err != nil {
 			return err
@@ -245,9 +249,6 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	g.background()
 	g.ready.Store(true)
-	for _, r := range waiting {
-		g.stages.schedule.Restore(r)
-	}
 	g.stability.Add("gateway.started", Version)
 	g.log.Info("ready", "version", Version, "address", fmt.Sprint(g.addr), "store", g.path, "auth", g.auth(g.conf.Current()).Mode)
 	return nil
@@ -290,7 +291,11 @@ func (g *Gateway) refuse(e *pipeline.Envelope, err error) {
 		g.pipe.Refuse(e, derr)
 		return
 	}
-	g.pipe.Refuse(e, pipeline.Refusal(err))
+	answer := pipeline.Refusal(err)
+	if errors.Is(err, pipeline.ErrDraining) && e.Peer == nil {
+		answer = answer.Closing(frames.CloseTryAgainLater) // a connect while stopping (wire.md 3.9)
+	}
+	g.pipe.Refuse(e, answer)
 }
 
 // Submit takes in an envelope of replay or of a webhook.
@@ -299,6 +304,7 @@ func (g *Gateway) Submit(e *pipeline.Envelope) error { return g.pipe.Submit(e) }
 // Closed implements ws.Handler.
 func (g *Gateway) Closed(c *ws.Conn) {
 	g.stages.decode.Forget(c.ID())
+	g.stages.dispatch.ClientGone(c.ID())
 	if p := c.Peer(); p != nil {
 		g.presence.Disconnected(p)
 	}
@@ -316,6 +322,7 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 	g.ready.Store(false)
 	g.stages.schedule.Hold()
 	g.connect.Close() // delayed refusals go now instead of holding the drain
+	g.stages.dispatch.ReleaseWaits()
 	g.log.Info("stopping: draining")
 	if left := g.pipe.Drain(ctx); left > 0 {
 		g.log.Warn("the drain time is over; running turns are ended and kept as they are", "in flight", left)
@@ -336,6 +343,7 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 	g.cancel()
 	g.wg.Wait()
 	errs = append(errs, g.pipe.Stop(ctx))
+	errs = append(errs, g.runs.Close(ctx))
 	errs = append(errs, g.close(ctx))
 	return errors.Join(errs...)
 }

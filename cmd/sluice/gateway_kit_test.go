@@ -295,7 +295,7 @@ type event struct {
 type message struct {
 	Role    string
 	Content jsontext.Value
-	Raw     jsontext.Value `json:",inline"`
+	Raw     jsontext.Value `json:",embed"`
 }
 
 func (m *message) text() string {

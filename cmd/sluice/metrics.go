@@ -69,9 +69,11 @@ func (g *Gateway) stageMetrics(r *telemetry.Registry, try func(error)) {
 	counters("sluice_dedupe_total", "Requests with an idempotency key.", "outcome", map[string]func() uint64{
 		"first": d.First.Load, "replayed": d.Replayed.Load, "joined": d.Joined.Load, "conflict": d.Conflicts.Load, "refused": d.Refused.Load})
 	try(r.RegisterGaugeFunc("sluice_dedupe_keys", "Idempotency keys in memory.", nil, func() float64 { return float64(g.stages.dedupe.Size()) }))
+	try(r.RegisterGaugeFunc("sluice_dedupe_bytes", "Bytes that they and their answers take.", nil, func() float64 { return float64(g.stages.dedupe.Bytes()) }))
+	try(r.RegisterGaugeFunc("sluice_persist_waiting", "Envelopes that wait to be written.", nil, func() float64 { n, _ := g.stages.persist.Waiting(); return float64(n) }))
 	counters("sluice_turns_total", "Agent turns by what became of them.", "outcome", map[string]func() uint64{
 		"reserved": s.Reserved.Load, "started": s.Started.Load, "finished": s.Finished.Load, "steered": s.Steered.Load,
-		"collected": s.Collected.Load, "interrupted": s.Interrupted.Load, "dropped": s.Dropped.Load, "refused": s.Refused.Load, "ignored": s.Ignored.Load})
+		"collected": s.Collected.Load, "interrupted": s.Interrupted.Load, "dropped": s.Dropped.Load, "refused": s.Refused.Load, "ignored": s.Ignored.Load, "cancelled": s.Cancelled.Load, "aborted": s.Aborted.Load})
 	try(r.RegisterGauges("openclaw_queue_lane_size", "Turns that wait or run.", []string{"lane"}, func(emit telemetry.Emit) {
 		v := g.stages.schedule.View()
 		emit(float64(v.Queued+v.Running), "main")

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/frames"
@@ -34,7 +34,7 @@ func (g *Gateway) reload(_, snap *config.Snapshot) {
 		name  string
 		apply func() error
 	}{
-		{"gateway.auth", func() error { return g.connect.SetAuth(g.auth(snap)) }},
+		{"gateway.auth", g.applyAuth},
 		{"gateway.ws", func() error { return g.edge.SetConfig(section[ws.Config](snap, "gateway.ws")) }},
 		{"defend", func() error { return g.stages.defend.Reload(g.defendConfig(snap)) }},
 		{"defend.rules", func() error { return g.rules.Reload(section[rules.Config](snap, "defend.rules")) }},
@@ -52,16 +52,56 @@ func (g *Gateway) reload(_, snap *config.Snapshot) {
 		}
 	}
 	g.stability.Add("config.reloaded", snap.Hash)
-	go g.health.Refresh(context.Background())
+	g.health.Changed()
+}
+
+// authHold lets a config method answer before a replaced secret closes its caller.
+type authHold struct {
+	mu      sync.Mutex
+	holders int
+	pending bool
+}
+
+// holdAuth keeps applyAuth back until release is called.
+func (g *Gateway) holdAuth() (release func()) {
+	g.hold.mu.Lock()
+	g.hold.holders++
+	g.hold.mu.Unlock()
+	return func() {
+		g.hold.mu.Lock()
+		g.hold.holders--
+		due := g.hold.holders == 0 && g.hold.pending
+		if due {
+			g.hold.pending = false
+		}
+		g.hold.mu.Unlock()
+		if due {
+			if err := g.connect.SetAuth(g.auth(g.conf.Current())); err != nil {
+				g.log.Error("the new gateway.auth was not taken over", "err", err)
+			}
+		}
+	}
+}
+
+// applyAuth puts gateway.auth into force, at once or when nobody holds it back.
+func (g *Gateway) applyAuth() error {
+	g.hold.mu.Lock()
+	if g.hold.holders > 0 {
+		g.hold.pending = true
+		g.hold.mu.Unlock()
+		return nil
+	}
+	g.hold.mu.Unlock()
+	return g.connect.SetAuth(g.auth(g.conf.Current()))
 }
 
 // settingsDeps are what the config.* methods need.
 func (g *Gateway) settingsDeps() settings.Deps {
-	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge}
+	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth}
 }
 
 // configHash is what hello shows as appliedConfigHash.
-func (g *Gateway) configHash() string { return g.conf.Current().Hash }
+func (g *Gateway) configHash() string { return g.conf.Current().RevisionHash() }
 
 // events are the events that this gateway sends: hello's features.events.
 var events = strings.Fields(`connect.challenge agent chat session.message sessions.changed presence tick shutdown health

@@ -104,7 +104,7 @@ func sections() []config.Section {
 		{Key: "dispatch", Doc: "Stage 5: handlers that wait.", Default: dispatch.Default()},
 		{Key: "adapter", Doc: "Stage 6: deliveries to channels.", Default: adapter.Default()},
 		{Key: "persist", Doc: "Stage 7: group commit.", Default: persist.Default()},
-		{Key: "agent", Doc: "Agents and their model.", Default: agent.Default()},
+		{Key: "agent", Doc: "Agents and their model.", Default: agent.Default(), Reload: config.ReloadHot},
 		{Key: "system", Doc: "Health and presence.", Default: system.Default()},
 		{Key: "channels.webhook", Doc: "The webhook channel.", Default: webhook.Default()},
 		{Key: "hooks", Doc: "Work that arrives over HTTP.", Default: hooks.Default()},

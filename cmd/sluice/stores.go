@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
+	"sluice/stages/persist"
 	"sluice/storage"
 	"sluice/storage/bolt"
 	"sluice/storage/config"
@@ -76,4 +78,16 @@ func defaultStoreName(backend string) string {
 		return "sluice.d"
 	}
 	return "sluice.db"
+}
+
+// groupCommit is a store whose writes join persist's batches, for what no envelope
+// carries.
+type groupCommit struct {
+	storage.Store
+	stage func() *persist.Stage
+}
+
+// Update implements storage.Store.
+func (g groupCommit) Update(ctx context.Context, fn func(storage.Tx) error) error {
+	return g.stage().Update(ctx, fn)
 }

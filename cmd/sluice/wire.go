@@ -87,7 +87,7 @@ func (g *Gateway) buildOuterStages(snap *config.Snapshot) (err error) {
 		return err
 	}
 	if s.adapter, err = adapter.New(section[adapter.Config](snap, "adapter"), g.channels.senders,
-		adapter.Deps{Store: g.store, Resume: g.resume, Log: g.log}); err != nil {
+		adapter.Deps{Store: groupCommit{g.store, func() *persist.Stage { return s.persist }}, Resume: g.resume, Log: g.log}); err != nil {
 		return err
 	}
 	s.persist, err = persist.New(section[persist.Config](snap, "persist"), g.store, g.resume, g.log)
@@ -119,7 +119,7 @@ func (g *Gateway) agentExists(id string) bool {
 func (g *Gateway) live(key string) sessionview.Live {
 	holder, waiting := g.stages.schedule.Active(key)
 	l := sessionview.Live{QueueMode: string(section[schedule.Config](g.conf.Current(), "schedule").QueueMode)}
-	if holder != "" {
+	if holder != "" && g.runs.Open(holder) { // the lane lets go of a run after its end is told
 		l.ActiveRunIDs = append(l.ActiveRunIDs, holder)
 	}
 	l.ActiveRunIDs = append(l.ActiveRunIDs, waiting...)
@@ -129,7 +129,7 @@ func (g *Gateway) live(key string) sessionview.Live {
 func (g *Gateway) buildRuns(snap *config.Snapshot) (err error) {
 	g.trace = &tracer{tracing: g.tel.Tracing}
 	g.runs, err = agent.NewRegistry(section[agent.Config](snap, "agent"), agent.Deps{
-		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Log: g.log, Span: g.trace.modelSpan,
+		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Lanes: g.stages.schedule, Log: g.log, Span: g.trace.modelSpan,
 		Notices: func(key string) []string { return g.system.Notices(key) }})
 	return err
 }
@@ -138,11 +138,10 @@ func (g *Gateway) buildMethods(snap *config.Snapshot) error {
 	if err := g.buildSystem(snap); err != nil {
 		return err
 	}
-	abort := g.stages.schedule.Abort
 	active := g.stages.schedule.Active
-	g.sessions = sessions.New(sessions.Deps{Store: g.store, StorePath: g.path, Runs: g.runs, Abort: abort, Active: active,
+	g.sessions = sessions.New(sessions.Deps{Store: g.store, StorePath: g.path, Runs: g.runs, Active: active,
 		Live: g.live, AgentExists: g.agentExists})
-	g.chat = chat.New(chat.Deps{Store: g.store, Runs: g.runs, Abort: abort, Active: active, Live: g.live,
+	g.chat = chat.New(chat.Deps{Store: g.store, Runs: g.runs, Active: active, Live: g.live, Channels: g.channels.available,
 		Models: g.system.Models, Commands: g.system.Commands, Events: g.edge, Queue: g.system.Queue})
 	g.outbound = outbound.New(outbound.Deps{Channels: g.channels.available})
 	g.settings = settings.New(g.settingsDeps())
@@ -159,7 +158,7 @@ func (g *Gateway) buildSystem(snap *config.Snapshot) error {
 		return err
 	}
 	deps := system.Deps{Version: Version, Port: g.port(), BootID: g.bootID, StateDir: g.loc.state, StorePath: g.path, Identity: id,
-		Store: g.store, Runs: g.runs, Events: g.edge, Lanes: g.stages.schedule.View, AgentIDs: func() []string { return g.runs.Config().AgentIDs() },
+		Store: g.store, Runs: g.runs, Events: g.edge, Lanes: g.lanes, AgentIDs: func() []string { return g.runs.Config().AgentIDs() },
 		Channels: g.channels.views, Warnings: g.warnings, ConfigProblem: func() string { return g.conf.Status().Error },
 		Loop: g.loop, Tail: g.tail, Stability: g.stability,
 		Waiting: func() (int64, int64) { return g.stages.dispatch.Waiting() }}
@@ -167,6 +166,21 @@ func (g *Gateway) buildSystem(snap *config.Snapshot) error {
 	g.health = system.NewHealth(cfg, deps, &g.versions)
 	g.system = system.New(cfg, deps, g.presence, g.health)
 	return nil
+}
+
+// lanes shows the schedule stage's lanes to the system family: stages do not know each
+// other.
+func (g *Gateway) lanes() system.Lanes {
+	v := g.stages.schedule.View()
+	out := system.Lanes{Running: v.Running, MaxConcurrent: v.MaxConcurrent, Queued: v.Queued, Sessions: []system.Lane{}}
+	for _, l := range v.Lanes {
+		lane := system.Lane{SessionKey: l.SessionKey, AgentID: l.AgentID, Holder: l.Holder, HeldMs: l.HeldMs}
+		for _, w := range l.Waiting {
+			lane.Waiting = append(lane.Waiting, system.WaitingTurn{RunID: w.RunID, Mode: string(w.Mode), AgeMs: w.AgeMs, Stored: w.Stored})
+		}
+		out.Sessions = append(out.Sessions, lane)
+	}
+	return out
 }
 
 // port is the configured one; an ephemeral port is known only after Start.

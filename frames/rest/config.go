@@ -1,17 +1,11 @@
 package rest
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // Config bounds the HTTP edge.
 type Config struct {
 	ControlUI           string `json:"controlUi" doc:"folder of a Control UI to serve at / (an installed openclaw's dist/control-ui); empty serves none" reload:"restart"`
 	MetricsAuth         bool   `json:"metricsAuth" doc:"also /metrics needs the gateway's secret, as /api/diagnostics/prometheus always does" reload:"restart"`
-	HooksPath           string `json:"hooksPath" doc:"path under which webhooks arrive" reload:"restart"`
-	MaxHookBodyBytes    int    `json:"maxHookBodyBytes" doc:"largest webhook body; larger gets 413" unit:"bytes" min:"1024" max:"67108864" reload:"restart"`
-	HookBodyTimeoutMs   int    `json:"hookBodyTimeoutMs" doc:"time for a webhook's body to arrive; then 408" unit:"ms" min:"100" max:"600000" reload:"restart"`
 	MaxHeaderBytes      int    `json:"maxHeaderBytes" doc:"largest request header; larger gets 431" unit:"bytes" min:"1024" max:"1048576" reload:"restart"`
 	ReadHeaderTimeoutMs int    `json:"readHeaderTimeoutMs" doc:"time for a request's header to arrive" unit:"ms" min:"100" max:"600000" reload:"restart"`
 	ReadTimeoutMs       int    `json:"readTimeoutMs" doc:"time for a whole request to arrive" unit:"ms" min:"100" max:"600000" reload:"restart"`
@@ -20,13 +14,9 @@ type Config struct {
 	MaxConnections      int    `json:"maxHttpConnections" doc:"connections that are not (yet) WebSockets; more wait to be accepted" min:"1" max:"65536" reload:"restart"`
 }
 
-// Default returns the embedded defaults: the real gateway's 256 KiB and 30 s for hooks,
-// Node's 16 KiB for headers.
+// Default returns the embedded defaults: Node's 16 KiB for headers.
 func Default() Config {
 	return Config{
-		HooksPath:           "/hooks",
-		MaxHookBodyBytes:    256 << 10,
-		HookBodyTimeoutMs:   30_000,
 		MaxHeaderBytes:      16 << 10,
 		ReadHeaderTimeoutMs: 10_000,
 		ReadTimeoutMs:       60_000,
@@ -42,8 +32,6 @@ func (c Config) Validate() error {
 		name         string
 		v, low, high int
 	}{
-		{"maxHookBodyBytes", c.MaxHookBodyBytes, 1024, 64 << 20},
-		{"hookBodyTimeoutMs", c.HookBodyTimeoutMs, 100, 600_000},
 		{"maxHeaderBytes", c.MaxHeaderBytes, 1024, 1 << 20},
 		{"readHeaderTimeoutMs", c.ReadHeaderTimeoutMs, 100, 600_000},
 		{"readTimeoutMs", c.ReadTimeoutMs, 100, 600_000},
@@ -54,9 +42,6 @@ func (c Config) Validate() error {
 		if f.v < f.low || f.v > f.high {
 			return fmt.Errorf("%s: %d is not between %d and %d", f.name, f.v, f.low, f.high)
 		}
-	}
-	if !strings.HasPrefix(c.HooksPath, "/") || strings.HasSuffix(c.HooksPath, "/") {
-		return fmt.Errorf("hooksPath: %q must begin with a slash, name something, and not end with a slash", c.HooksPath)
 	}
 	return nil
 }

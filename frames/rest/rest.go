@@ -53,10 +53,10 @@ type Deps struct {
 	Authorize func(r *http.Request, in ws.Ingress) Verdict
 	// Metrics serves /metrics and /api/diagnostics/prometheus; nil is 404.
 	Metrics http.Handler
-	// Hooks takes POSTs under Config.HooksPath; nil is 404. It checks its token itself,
-	// before it reads the body with HookBody.
-	Hooks http.Handler
-	Log   *slog.Logger
+	// Hooks takes everything under HooksPath, and bounds it itself; nil is 404.
+	Hooks     http.Handler
+	HooksPath string
+	Log       *slog.Logger
 }
 
 // Handler is the HTTP edge.
@@ -115,8 +115,8 @@ func (h *Handler) route(w http.ResponseWriter, r *http.Request) {
 		probe(h, w, r)
 		return
 	}
-	if path == h.Config.HooksPath || strings.HasPrefix(path, h.Config.HooksPath+"/") {
-		h.serveHook(w, r)
+	if h.Hooks != nil && h.HooksPath != "" && (path == h.HooksPath || strings.HasPrefix(path, h.HooksPath+"/")) {
+		h.Hooks.ServeHTTP(w, r)
 		return
 	}
 	switch {

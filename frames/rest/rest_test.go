@@ -160,31 +160,26 @@ func TestMetrics(t *testing.T) {
 
 func TestHooks(t *testing.T) {
 	h := mustEdge(t, func(d *rest.Deps) {
-		d.Config.MaxHookBodyBytes = 1024
+		d.HooksPath = "/in/hooks"
 		d.Hooks = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/hooks/panic" {
+			if r.URL.Path == "/in/hooks/panic" {
 				panic("secret detail")
 			}
-			if body, ok := rest.HookBody(w, r); ok {
-				_, _ = fmt.Fprintf(w, "%s %s %s", r.URL.Path, rest.HookToken(r), body)
-			}
+			_, _ = fmt.Fprint(w, r.URL.Path)
 		})
 	})
 	for _, tc := range []struct {
-		method, target, body, header string
-		status                       int
-		want                         string
+		target string
+		status int
+		want   string
 	}{
-		{"POST", "/hooks/wake", "{}", "Authorization: Bearer t1", 200, "/hooks/wake t1 {}"},
-		{"POST", "/hooks/agent", "{}", "X-OpenClaw-Token: t2", 200, "/hooks/agent t2 {}"},
-		{"GET", "/hooks/wake", "", "", 405, "Method Not Allowed"},
-		{"POST", "/hooks/wake?token=t", "{}", "", 400, "Hook token must be provided via Authorization: Bearer <token> or X-OpenClaw-Token header (query parameters are not allowed)."},
-		{"POST", "/hooks/wake", strings.Repeat("x", 1025), "", 413, `{"ok":false,"error":"payload too large"}`},
-		{"POST", "/hooks/panic", "", "", 500, "Internal Server Error"},
-		{"POST", "/hooksy", "{}", "", 404, "Not Found"},
+		{"/in/hooks/wake", 200, "/in/hooks/wake"},
+		{"/in/hooks/panic", 500, "Internal Server Error"},
+		{"/in/hooksy", 404, "Not Found"},
+		{"/hooks/wake", 404, "Not Found"},
 	} {
-		if w := ask(h, tc.method, tc.target, remote, tc.body, tc.header); w.Code != tc.status || w.Body.String() != tc.want {
-			t.Errorf("%s %s: %d %s, want %d %s", tc.method, tc.target, w.Code, w.Body, tc.status, tc.want)
+		if w := ask(h, "POST", tc.target, remote, "{}"); w.Code != tc.status || w.Body.String() != tc.want {
+			t.Errorf("%s: %d %s, want %d %s", tc.target, w.Code, w.Body, tc.status, tc.want)
 		}
 	}
 	if w := ask(mustEdge(t, nil), "POST", "/hooks/wake", local, "{}"); w.Code != 404 {
@@ -205,7 +200,6 @@ func TestConfigValidate(t *testing.T) {
 	}
 	for field, spoil := range map[string]func(*rest.Config){
 		"maxHeaderBytes":     func(c *rest.Config) { c.MaxHeaderBytes = 0 },
-		"hooksPath":          func(c *rest.Config) { c.HooksPath = "/" },
 		"maxHttpConnections": func(c *rest.Config) { c.MaxConnections = 0 },
 	} {
 		c := rest.Default()
@@ -256,26 +250,18 @@ func dialRaw(t *testing.T, addr, request string) (net.Conn, *bufio.Reader) {
 const upgrade = "GET /x?token=ignored HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
 // TestServer: upgrades go to the WebSocket edge and free their place; a slow header
-// ends by its timeout; a webhook's slow body by 408; connections past the bound wait.
+// ends by its timeout; connections past the bound wait.
 func TestServer(t *testing.T) {
 	cfg := rest.Default()
 	cfg.MaxConnections = 2
 	cfg.ReadHeaderTimeoutMs = 300
-	cfg.HookBodyTimeoutMs = 100
-	h := mustEdge(t, func(d *rest.Deps) {
-		d.Config = cfg
-		d.Hooks = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { rest.HookBody(w, r) })
-	})
+	h := mustEdge(t, func(d *rest.Deps) { d.Config = cfg })
 	addr := mustListen(t, cfg, h)
 	for range 5 { // more than two: an upgraded connection holds no place
 		_, br := dialRaw(t, addr, upgrade)
 		if line, err := br.ReadString('\n'); err != nil || !strings.Contains(line, "101") {
 			t.Fatalf("%q %v", line, err)
 		}
-	}
-	_, slow := dialRaw(t, addr, "POST /hooks/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
-	if line, err := slow.ReadString('\n'); err != nil || !strings.Contains(line, "408") {
-		t.Errorf("slow body: %q %v", line, err)
 	}
 	dialRaw(t, addr, "GET / HTTP/1.1\r\n") // never ends its header, and holds a place
 	dialRaw(t, addr, "GET / HTTP/1.1\r\n")

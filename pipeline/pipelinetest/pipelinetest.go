@@ -54,6 +54,8 @@ type Answer struct {
 		Message   string          `json:"message"`
 		Details   json.RawMessage `json:"details"`
 		Retryable bool            `json:"retryable"`
+
+		RetryAfterMs int64 `json:"retryAfterMs"`
 	} `json:"error"`
 }
 
@@ -126,6 +128,13 @@ func RequestID(tb testing.TB, c *Client, id, method, params string) *pipeline.En
 	if err := frames.Decode(l.B, &e.Frame); err != nil {
 		tb.Fatalf("decode: %v", err)
 	}
+	return e
+}
+
+// Raw makes an envelope of bytes as they come from the wire: what decode sees.
+func Raw(c *Client, b string) *pipeline.Envelope {
+	e := pipeline.NewEnvelope(pipeline.SourceWire, bufpool.Copy([]byte(b)))
+	e.Client, e.Peer = c, c.Peer()
 	return e
 }
 

@@ -28,27 +28,21 @@ type Child struct {
 // NewSpanID makes an id for a Child that has children itself.
 func NewSpanID() trace.SpanID { return newSpanID() }
 
-// EmitChildren records the stages of a frame in one go: one allocation for all of them
-// instead of the SDK's six for each, and one place in the queue. They inherit the root's
-// trace, resource and scope. children is copied, its Attrs are kept. A root that is not
-// recorded by this Tracing has no children.
+// EmitChildren records the stages of a frame in one go. It gives ids to those children
+// that have none and keeps nothing of them but their Attrs, which must not change. A
+// root that is not one of StartRoot has no children.
 func (t *Tracing) EmitChildren(root trace.Span, children []Child) {
-	if t.tracer == nil || len(children) == 0 {
+	f, ok := root.(*frameSpan)
+	if !ok || len(children) == 0 {
 		return
 	}
-	ro, ok := root.(sdktrace.ReadOnlySpan)
-	if !ok || !root.SpanContext().IsSampled() {
-		return
-	}
-	spans := make([]childSpan, len(children))
-	for i, c := range children {
-		limitAttrs(c.Attrs, t.maxAttr)
-		if !c.ID.IsValid() {
-			c.ID = newSpanID()
+	for i := range children {
+		limitAttrs(children[i].Attrs, t.maxAttr)
+		if !children[i].ID.IsValid() {
+			children[i].ID = newSpanID()
 		}
-		spans[i] = childSpan{ReadOnlySpan: ro, c: c}
 	}
-	t.queue.put(queued{group: spans})
+	t.queue.children(f, children)
 }
 
 // limitAttrs cuts long texts, as the SDK does for spans that it makes.
@@ -66,11 +60,12 @@ func limitAttrs(attrs []attribute.KeyValue, most int) {
 	}
 }
 
-// childSpan is what the exporter reads. The embedded root gives the interface's private
-// method, the resource and the instrumentation scope; every other method is its own.
+// childSpan shows a Child to exporters that take SDK spans. The embedded root gives the
+// interface's private method, the resource and the instrumentation scope; every other
+// method is its own.
 type childSpan struct {
-	sdktrace.ReadOnlySpan
-	c Child
+	rootView
+	c *Child
 }
 
 var _ sdktrace.ReadOnlySpan = (*childSpan)(nil)
@@ -80,12 +75,12 @@ func (s *childSpan) Name() string { return s.c.Name }
 
 // SpanContext implements sdktrace.ReadOnlySpan.
 func (s *childSpan) SpanContext() trace.SpanContext {
-	return s.ReadOnlySpan.SpanContext().WithSpanID(s.c.ID)
+	return s.rootView.SpanContext().WithSpanID(s.c.ID)
 }
 
 // Parent implements sdktrace.ReadOnlySpan.
 func (s *childSpan) Parent() trace.SpanContext {
-	root := s.ReadOnlySpan.SpanContext()
+	root := s.rootView.SpanContext()
 	if s.c.ParentID.IsValid() {
 		return root.WithSpanID(s.c.ParentID)
 	}
@@ -104,25 +99,7 @@ func (s *childSpan) EndTime() time.Time { return s.c.End }
 // Attributes implements sdktrace.ReadOnlySpan.
 func (s *childSpan) Attributes() []attribute.KeyValue { return s.c.Attrs }
 
-// Links implements sdktrace.ReadOnlySpan.
-func (s *childSpan) Links() []sdktrace.Link { return nil }
-
-// Events implements sdktrace.ReadOnlySpan.
-func (s *childSpan) Events() []sdktrace.Event { return nil }
-
 // Status implements sdktrace.ReadOnlySpan.
 func (s *childSpan) Status() sdktrace.Status {
 	return sdktrace.Status{Code: s.c.Status, Description: s.c.Reason}
 }
-
-// DroppedAttributes implements sdktrace.ReadOnlySpan.
-func (s *childSpan) DroppedAttributes() int { return 0 }
-
-// DroppedLinks implements sdktrace.ReadOnlySpan.
-func (s *childSpan) DroppedLinks() int { return 0 }
-
-// DroppedEvents implements sdktrace.ReadOnlySpan.
-func (s *childSpan) DroppedEvents() int { return 0 }
-
-// ChildSpanCount implements sdktrace.ReadOnlySpan.
-func (s *childSpan) ChildSpanCount() int { return 0 }

@@ -23,15 +23,19 @@ type collector struct {
 	mu      sync.Mutex
 	spans   []*tracepb.Span
 	service string
-	paths   []string
-	headers http.Header
+	// resource holds the attributes of the resource as text.
+	resource map[string]string
+	paths    []string
+	headers  http.Header
 }
 
 func (c *collector) take(req *coltrace.ExportTraceServiceRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, rs := range req.GetResourceSpans() {
+		c.resource = map[string]string{}
 		for _, a := range rs.GetResource().GetAttributes() {
+			c.resource[a.GetKey()] = a.GetValue().String()
 			if a.GetKey() == "service.name" {
 				c.service = a.GetValue().GetStringValue()
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
-	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -13,8 +12,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -31,6 +28,7 @@ type Tracing struct {
 	env      envSampler
 	tracer   trace.Tracer // nil when tracing is off
 	provider *sdktrace.TracerProvider
+	resource *resource.Resource
 	queue    *spanQueue
 	exporter string // otlp, console, none: for health and doctor
 	maxAttr  int
@@ -46,7 +44,8 @@ func NewTracing(c TracesConfig, res *resource.Resource, exporter sdktrace.SpanEx
 		return t
 	}
 	t.exporter = "otlp"
-	t.queue = newSpanQueue(exporter, c, log)
+	t.resource = res
+	t.queue = newSpanQueue(exporter, res, c, log)
 	limits := sdktrace.NewSpanLimits() // reads OTEL_ATTRIBUTE_… and OTEL_SPAN_…
 	if limits.AttributeValueLengthLimit < 0 {
 		limits.AttributeValueLengthLimit = c.MaxAttributeBytes
@@ -103,25 +102,16 @@ func (t *Tracing) StartRoot(ctx context.Context, name string, start time.Time, d
 	if !d.Sampled || t.tracer == nil {
 		return ctx, noop.Span{}
 	}
-	if d.Remote {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
-			TraceID: d.TraceID, SpanID: d.SpanID, TraceFlags: trace.TraceFlags(d.Flags), Remote: true,
-		}))
-	}
-	return t.tracer.Start(ctx, name, trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
+	f := t.startFrame(name, start, d, attrs)
+	return trace.ContextWithSpan(ctx, f), f
 }
 
-// EmitChild records a finished span below the one in ctx, from its two times. status is
-// codes.Unset, codes.Ok or codes.Error with a short reason that is no content.
+// EmitChild records a finished span below the frame's root in ctx, from its two times.
+// status is codes.Unset, codes.Ok or codes.Error with a short reason that is no content.
 func (t *Tracing) EmitChild(ctx context.Context, name string, start, end time.Time, status codes.Code, reason string, attrs ...attribute.KeyValue) {
-	if t.tracer == nil || !trace.SpanFromContext(ctx).IsRecording() {
-		return
+	if f := rootOf(ctx); f != nil {
+		t.EmitChildren(f, []Child{{Name: name, Start: start, End: end, Status: status, Reason: reason, Attrs: attrs}})
 	}
-	_, span := t.tracer.Start(ctx, name, trace.WithTimestamp(start), trace.WithAttributes(attrs...))
-	if status != codes.Unset {
-		span.SetStatus(status, reason)
-	}
-	span.End(trace.WithTimestamp(end))
 }
 
 // Start starts a child span now, for work whose own callees need its context: a model
@@ -177,42 +167,6 @@ func (randomIDs) NewIDs(context.Context) (trace.TraceID, trace.SpanID) {
 
 // NewSpanID implements sdktrace.IDGenerator.
 func (randomIDs) NewSpanID(context.Context, trace.TraceID) trace.SpanID { return newSpanID() }
-
-// openExporter makes the exporter that the environment and the configuration ask for,
-// or nil for none. The OTLP exporters read headers, certificates, compression and
-// timeouts from OTEL_EXPORTER_OTLP_… themselves.
-func openExporter(ctx context.Context, c TracesConfig, getenv func(string) string, console io.Writer) (sdktrace.SpanExporter, string, error) {
-	kind, err := tracesExporter(c, getenv)
-	if err != nil || kind == "none" {
-		return nil, "none", err
-	}
-	if kind == "console" {
-		return &consoleExporter{w: console}, kind, nil
-	}
-	fromEnv := getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
-	protocol := firstOf(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), c.Protocol)
-	switch protocol {
-	case "grpc":
-		var opts []otlptracegrpc.Option
-		if !fromEnv && c.Endpoint != "" {
-			opts = append(opts, otlptracegrpc.WithEndpointURL(c.Endpoint))
-		}
-		e, err := otlptracegrpc.New(ctx, opts...)
-		return e, kind, wrapf(err, "telemetry: OTLP over gRPC")
-	case "http/protobuf":
-		var opts []otlptracehttp.Option
-		if !fromEnv && c.Endpoint != "" {
-			full, err := signalURL(c.Endpoint, "/v1/traces")
-			if err != nil {
-				return nil, "none", err
-			}
-			opts = append(opts, otlptracehttp.WithEndpointURL(full))
-		}
-		e, err := otlptracehttp.New(ctx, opts...)
-		return e, kind, wrapf(err, "telemetry: OTLP over HTTP")
-	}
-	return nil, "none", fmt.Errorf("telemetry: OTLP protocol %q is not known; use http/protobuf or grpc", protocol)
-}
 
 // signalURL completes an endpoint without a path. The environment variable gets the
 // signal's path appended by the exporter, WithEndpointURL does not: it would post to "/"

@@ -194,6 +194,10 @@ func (s *Stage) Process(_ context.Context, e *pipeline.Envelope) (pipeline.Verdi
 		}
 		return pipeline.Next, nil
 	}
+	if !e.Detach() {
+		s.giveBack(jobs)
+		return pipeline.Done, frames.Unavailable(1000, "too many deliveries are under way; try again")
+	}
 	given := false
 	v := e.Park(func() {
 		given = true

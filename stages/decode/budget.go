@@ -37,7 +37,7 @@ func (b *budget) take(method string, peer *frames.Peer) *frames.Error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w := b.use[key]
-	if w == nil || now.Sub(w.start) >= span {
+	if w == nil || now.Sub(w.start) >= span || now.Before(w.start) {
 		if w == nil && len(b.use) >= b.cfg.MaxBudgetEntries {
 			b.sweep(now, span)
 		}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,9 @@ type Method struct {
 	// Long handlers may wait (for a run, an approval, a node): they run on their own
 	// goroutine and leave the stage's workers free.
 	Long bool
+	// Wait handlers are Long and only wait for something: they end with their client's
+	// connection. Other requests outlive it (openclaw.md 3.1).
+	Wait bool
 }
 
 // Config bounds handlers that wait.
@@ -70,6 +74,9 @@ type Stage struct {
 	long   conc.WaitGroup
 	active atomic.Int64 // long handlers
 	turns  atomic.Int64 // agent turns
+
+	mu      sync.Mutex
+	waiting map[string]map[*context.CancelFunc]struct{} // by connection
 }
 
 var (
@@ -84,7 +91,8 @@ func New(cfg Config, methods []Method, resume func(*pipeline.Envelope, error), l
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Stage{cfg: cfg, log: log, resume: resume, table: make([]*Method, len(frames.Methods()))}
+	s := &Stage{cfg: cfg, log: log, resume: resume, table: make([]*Method, len(frames.Methods())),
+		waiting: make(map[string]map[*context.CancelFunc]struct{})}
 	for i := range methods {
 		m := &methods[i]
 		spec := frames.LookupMethod([]byte(m.Name))
@@ -111,31 +119,31 @@ func (s *Stage) Native(m *frames.Method) bool { return m != nil && s.table[m.Ind
 func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
 	if e.Source == pipeline.SourceTurn {
 		s.turns.Add(1)
-		return s.park(e, 0, &s.turns, e.Work.Run), nil
+		return s.park(e, 0, &s.turns, false, e.Work.Run), nil
 	}
 	spec := e.Frame.Spec
 	if !s.Native(spec) {
 		return pipeline.Done, frames.Invalid("unknown method: %s", e.Frame.Method)
 	}
 	m := s.table[spec.Index]
-	if !m.Long {
+	if !m.Long && !m.Wait {
 		return pipeline.Next, m.Handle(ctx, e)
 	}
-	if s.active.Add(1) > int64(s.cfg.LongHandlers) {
+	if s.active.Add(1) > int64(s.cfg.LongHandlers) || !e.Detach() {
 		s.active.Add(-1)
-		return pipeline.Done, frames.Unavailable(1000, "%d requests are waiting already; try again", s.cfg.LongHandlers)
+		return pipeline.Done, frames.Unavailable(1000, "too many requests are waiting already; try again")
 	}
-	return s.park(e, time.Duration(s.cfg.LongTimeoutMs)*time.Millisecond, &s.active, m.Handle), nil
+	return s.park(e, time.Duration(s.cfg.LongTimeoutMs)*time.Millisecond, &s.active, m.Wait, m.Handle), nil
 }
 
 // park runs fn on its own goroutine and resumes e with its result. count holds e's
 // place already. timeout 0 means that fn keeps its own time (a turn).
-func (s *Stage) park(e *pipeline.Envelope, timeout time.Duration, count *atomic.Int64, fn Handler) pipeline.Verdict {
+func (s *Stage) park(e *pipeline.Envelope, timeout time.Duration, count *atomic.Int64, wait bool, fn Handler) pipeline.Verdict {
 	given := false
 	v := e.Park(func() {
 		given = true
 		s.long.Go(func() {
-			err := s.run(e, timeout, fn)
+			err := s.run(e, timeout, wait, fn)
 			count.Add(-1)
 			s.resume(e, err)
 		})
@@ -148,7 +156,7 @@ func (s *Stage) park(e *pipeline.Envelope, timeout time.Duration, count *atomic.
 
 // run gives fn a context that lives as long as the stage, or as timeout says, and words
 // the ends that are the context's.
-func (s *Stage) run(e *pipeline.Envelope, timeout time.Duration, fn Handler) error {
+func (s *Stage) run(e *pipeline.Envelope, timeout time.Duration, wait bool, fn Handler) error {
 	ctx, cancel := s.ctx, context.CancelFunc(func() {})
 	if e.Ctx != nil {
 		ctx = valuesOf{s.ctx, e.Ctx}
@@ -157,6 +165,9 @@ func (s *Stage) run(e *pipeline.Envelope, timeout time.Duration, fn Handler) err
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 	}
 	defer cancel()
+	if wait && e.Client != nil {
+		defer s.withClient(e.Client.ID(), cancel)()
+	}
 	err := s.try(func() error { return fn(ctx, e) })
 	switch {
 	case errors.Is(err, context.Canceled) && s.ctx.Err() != nil:
@@ -165,6 +176,46 @@ func (s *Stage) run(e *pipeline.Envelope, timeout time.Duration, fn Handler) err
 		return frames.Unavailable(1000, "%s waited longer than %s; try again", e.Frame.Method, timeout)
 	}
 	return err
+}
+
+// withClient ends a wait when its connection does; the result undoes it.
+func (s *Stage) withClient(conn string, cancel context.CancelFunc) (undo func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set := s.waiting[conn]
+	if set == nil {
+		set = make(map[*context.CancelFunc]struct{})
+		s.waiting[conn] = set
+	}
+	set[&cancel] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(set, &cancel)
+		if len(set) == 0 {
+			delete(s.waiting, conn)
+		}
+	}
+}
+
+// ClientGone ends the waits of a connection that has ended; nobody would read them.
+func (s *Stage) ClientGone(conn string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for cancel := range s.waiting[conn] {
+		(*cancel)()
+	}
+}
+
+// ReleaseWaits ends every wait: the gateway is stopping, and their clients are told so.
+func (s *Stage) ReleaseWaits() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, set := range s.waiting {
+		for cancel := range set {
+			(*cancel)()
+		}
+	}
 }
 
 var errStopping = frames.Unavailable(1000, "gateway restart in progress")

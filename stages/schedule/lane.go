@@ -91,6 +91,7 @@ func (s *Stage) reserve(tg target, mode Mode) (*ticket, *frames.Error) {
 	t := &ticket{stage: s, lane: l, mode: mode, runID: tg.runID, since: now()}
 	l.queue = append(l.queue, t)
 	s.Stats.Reserved.Add(1)
+	s.pump(l) // what follows a dropped message may be ready
 	return t, nil
 }
 
@@ -149,7 +150,6 @@ func (s *Stage) dropOldest(l *lane) bool {
 		}
 		s.Stats.Dropped.Add(1)
 		s.dropLater(t.work, frames.Unavailable(0, "dropped: %d messages were waiting in session %s (queueCap)", s.cfg.QueueCap, l.key))
-		s.pump(l) // what follows it may be ready
 		return true
 	}
 	return false

@@ -57,6 +57,7 @@ type Stage struct {
 	starts  chan *ticket
 	after   []func() // what waits for runAfter
 
+	injecting sync.Mutex // held while a started turn goes into the pipeline
 	wakeAfter chan struct{}
 	seed      maphash.Seed
 	ctx       context.Context
@@ -95,11 +96,14 @@ func (s *Stage) Start(context.Context) error {
 }
 
 // Hold starts no further turns: the gateway is stopping. What waits is stored and
-// starts with the next process.
+// starts with the next process. When it returns, every turn that had been started is in
+// the pipeline, for its Drain to see, or waits again.
 func (s *Stage) Hold() {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
+	s.injecting.Lock() // the one that is on its way
+	s.injecting.Unlock()
 }
 
 // Stop implements pipeline.Stopper. Turns that wait, or were started and not yet taken
@@ -196,18 +200,16 @@ func (s *Stage) injectTurns() {
 	for {
 		select {
 		case t := <-s.starts:
-			if !s.inject(t) {
-				return
-			}
+			s.inject(t)
 		case <-s.ctx.Done():
 			return
 		}
 	}
 }
 
-// inject reports false when the stage stops first; the turn is then as if it had not
-// been started.
-func (s *Stage) inject(t *ticket) bool {
+// inject gives a started turn to the pipeline. When the gateway is stopping the turn is
+// as if it had not been started: its work is stored and is not told.
+func (s *Stage) inject(t *ticket) {
 	e := pipeline.NewEnvelope(pipeline.SourceTurn, nil)
 	e.Work, e.SessionKey = t.work, t.lane.key
 	e.Shard = uint32(maphash.String(s.seed, t.lane.key))
@@ -215,13 +217,18 @@ func (s *Stage) inject(t *ticket) bool {
 		e.Parent = w.SpanContext()
 	}
 	e.OnSettle(t)
-	if s.deps.Inject(s.ctx, e, "defend") {
-		return true
+	s.injecting.Lock()
+	defer s.injecting.Unlock()
+	s.mu.Lock()
+	stopped := s.stopped
+	s.mu.Unlock()
+	if !stopped && s.deps.Inject(s.ctx, e, "defend") {
+		return
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
 	s.leave(t)
-	s.mu.Unlock()
-	return false
 }
 
 // now is synctest's clock in tests.

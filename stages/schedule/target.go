@@ -105,7 +105,7 @@ func ignored(cfg Config, p Policy, src pipeline.Source, params []byte, tg target
 		return false
 	}
 	activation := cfg.GroupActivation
-	if p.GroupActivation != "" {
+	if p.GroupActivation == "always" || p.GroupActivation == "mention" {
 		activation = p.GroupActivation
 	}
 	if activation == "always" {
@@ -126,8 +126,11 @@ func isControlCommand(text string) bool {
 	if !ok {
 		return false
 	}
-	word, _, _ = strings.Cut(strings.ToLower(word), " ")
-	switch word {
+	fields := strings.Fields(word)
+	if len(fields) == 0 {
+		return false
+	}
+	switch strings.ToLower(fields[0]) {
 	case "new", "reset", "help", "stop", "abort", "cancel":
 		return true
 	}

@@ -147,8 +147,12 @@ func TestCompareAndSwap(t *testing.T) {
 		{"x", "config changed since last load; re-run config.get and retry"},
 	} {
 		for name, f := range map[string]func(WriteRequest) (*WriteResult, error){"set": m.Set, "apply": m.Apply, "patch": m.Patch} {
+			c := c
 			_, err := f(WriteRequest{Raw: `{gateway:{port:2}}`, BaseHash: c.base})
 			var req *RequestError
+			if name == "patch" && c.base == "" { // it names what it would have changed
+				c.want = "config base hash required for gateway.port; re-run config.get and retry with baseHash"
+			}
 			if !errors.As(err, &req) || req.Message != c.want {
 				t.Errorf("%s base %q: %v", name, c.base, err)
 			}
@@ -175,8 +179,13 @@ func TestCompareAndSwap(t *testing.T) {
 	if _, err := m.Patch(WriteRequest{Raw: `{ui:{prefs:{theme:'dark'}}}`}); err != nil {
 		t.Error(err)
 	}
-	if _, err := m.Patch(WriteRequest{Raw: `{ui:{prefs:{theme:'dark'}},gateway:{port:3}}`}); err == nil || err.Error() != msgRequired {
+	if _, err := m.Patch(WriteRequest{Raw: `{ui:{prefs:{theme:'dark'}},gateway:{port:3}}`}); err == nil ||
+		err.Error() != "config base hash required for gateway.port; re-run config.get and retry with baseHash" {
 		t.Errorf("%v", err)
+	}
+	// A patch that changes nothing needs none.
+	if res, err := m.Patch(WriteRequest{Raw: `{gateway:{port:2}}`}); err != nil || !res.Noop {
+		t.Errorf("%+v %v", res, err)
 	}
 }
 

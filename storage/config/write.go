@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -126,14 +127,15 @@ func (m *Manager) Patch(r WriteRequest) (*WriteResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	if loose && !onlyHashless(patch) {
-		return nil, &RequestError{Message: msgRequired}
-	}
 	tree, err := m.merge(disk, patch, normalReplacePaths(r.ReplacePaths))
 	if err != nil {
 		return nil, err
 	}
-	if changed := diffPaths(disk.doc.tree, tree, nil); len(changed) == 0 {
+	changed := diffPaths(disk.doc.tree, tree, nil)
+	if guarded := slices.DeleteFunc(slices.Clone(changed), isHashless); loose && len(guarded) > 0 {
+		return nil, refuse("config base hash required for %s; re-run config.get and retry with baseHash", strings.Join(guarded, ", "))
+	}
+	if len(changed) == 0 {
 		return &WriteResult{OK: true, Noop: true, Path: m.opts.Path, Conf: disk.snap.Redacted(), ChangedPaths: []string{}, Snapshot: disk.snap}, nil
 	}
 	out, kept := []byte(nil), false
@@ -175,19 +177,10 @@ func (m *Manager) merge(disk *onDisk, patch map[string]any, replace map[string]b
 	return tree, nil
 }
 
-// onlyHashless reports whether a patch touches nothing but ui.prefs.
-func onlyHashless(patch map[string]any) bool {
-	for _, k := range hashless {
-		if len(patch) != 1 {
-			return false
-		}
-		next, ok := patch[k].(map[string]any)
-		if !ok {
-			return false
-		}
-		patch = next
-	}
-	return true
+// isHashless reports whether a path is one whose last writer wins: below ui.prefs.
+func isHashless(path string) bool {
+	prefix := strings.Join(hashless, ".")
+	return path == prefix || strings.HasPrefix(path, prefix+".")
 }
 
 // onDisk is the file as it is now, which may be newer than the snapshot in force.

@@ -1,6 +1,7 @@
 package badinput_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -205,4 +206,31 @@ func TestRepeatedUnauthorized(t *testing.T) {
 		n.call("sessions.list", "").refused(t, "INVALID_REQUEST", "unauthorized role: node")
 	}
 	n.wantClose("1008 repeated unauthorized calls")
+}
+
+// TestWriteBudget: 30 control-plane writes a minute for a method and a client, good or
+// bad ones; then a retryable refusal, and other methods are free (wire.md 3.8).
+func TestWriteBudget(t *testing.T) {
+	g := start(t, nil)
+	p := g.operator(t)
+	for range 30 {
+		p.call("config.patch", `{}`).refused(t, "INVALID_REQUEST", "invalid config.patch params: must have required property 'raw'")
+	}
+	for range 3 {
+		r := p.call("config.patch", `{"raw":"{}"}`)
+		if r.Error.Code != "UNAVAILABLE" || !regexp.MustCompile(`^rate limit exceeded for config\.patch; retry after (60|5\d)s$`).MatchString(r.Error.Message) ||
+			!r.Error.Retryable || r.Error.RetryAfterMs < 50_000 || r.Error.RetryAfterMs > 60_000 {
+			t.Error(r)
+		}
+		r.details(t, `{"method":"config.patch","limit":"30 per 60s"}`)
+	}
+	if r := p.call("config.get", ""); !r.OK {
+		t.Error(r)
+	}
+	q := g.operator(t) // the same client on another connection
+	if r := q.call("config.patch", `{"raw":"{}"}`); r.Error.Code != "UNAVAILABLE" {
+		t.Error(r)
+	}
+	q.bye()
+	p.bye()
 }

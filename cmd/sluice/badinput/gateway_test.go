@@ -31,15 +31,17 @@ type settings map[string]any
 
 // gateway is a running `sluice serve`.
 type gateway struct {
-	t     testing.TB
-	root  string // holds state and work; nothing else may appear in it
-	state string
-	addr  string // host:port
-	pid   int
-	base  level // what it held when it was idle at first
-	out   *output
-	ended chan struct{}
-	err   error // of the process, after ended
+	t       testing.TB
+	root    string // holds state and work; nothing else may appear in it
+	state   string
+	addr    string // host:port
+	pid     int
+	base    level // what it held when it was idle at first
+	out     *output
+	stdin   io.WriteCloser // read by builds with a movable clock only
+	ended   chan struct{}
+	err     error // of the process, after ended
+	stopped bool  // the test itself asked it to end
 	// expectErrors lets a test cause lines of level ERROR in the log.
 	expectErrors bool
 }
@@ -89,6 +91,10 @@ func spawn(t testing.TB, set settings) *gateway {
 	cmd.Dir = work
 	cmd.Env = []string{"HOME=" + work, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + work}
 	cmd.Stdout, cmd.Stderr = g.out, g.out
+	var err error
+	if g.stdin, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -212,7 +218,7 @@ type level struct {
 // and go on their own: the store's pools, a commit, the scrape itself.
 func (l level) above(base level) bool {
 	return l.goroutines > base.goroutines+4 || l.leases > base.leases || l.frames > base.frames ||
-		l.files > base.files+2 || l.connections > base.connections
+		l.files > base.files+6 || l.connections > base.connections
 }
 
 var samples = regexp.MustCompile(`(?m)^(go_goroutines|sluice_leases_outstanding|sluice_inflight_frames|sluice_connections) (\S+)$`)
@@ -258,6 +264,9 @@ func (g *gateway) idle(base *level) (now level) {
 // first. Tests whose subtests should not hide each other's leaks call it in between.
 func (g *gateway) settled(t testing.TB) {
 	t.Helper()
+	if g.stopped {
+		return
+	}
 	if !g.alive() {
 		t.Errorf("the gateway ended: %v\n%s", g.err, g.out)
 		return
@@ -310,6 +319,12 @@ func (g *gateway) rawHTTP(t testing.TB, request string) response {
 	}
 	b, _ := io.ReadAll(res.Body) // the answer may be cut when its sender gives up on us
 	return response{res, string(b)}
+}
+
+// terminate asks it to end.
+func (g *gateway) terminate() {
+	g.stopped = true
+	_ = syscall.Kill(g.pid, syscall.SIGTERM)
 }
 
 // kill ends a process at once.

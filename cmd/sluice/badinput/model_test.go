@@ -24,6 +24,7 @@ func startModel(t testing.TB) *model {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, 64<<20))
 		m.calls.Add(1)
 		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Connection", "close") // a kept connection would look like a leak
 		if strings.Contains(string(body), "HANG") {
 			w.WriteHeader(http.StatusOK)
 			_ = http.NewResponseController(w).Flush()

@@ -30,8 +30,9 @@ type peer struct {
 		Nonce string `json:"nonce"`
 		TS    int64  `json:"ts"`
 	}
-	hello jsontext.Value // payload of hello-ok
-	next  int
+	hello   jsontext.Value // payload of hello-ok
+	next    int
+	largest int64 // of the frames that came
 }
 
 // reply is a frame from the gateway: a response, or in frame also an event.
@@ -208,6 +209,7 @@ func (p *peer) read() (gws.OpCode, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	p.largest = max(p.largest, h.Length)
 	b := make([]byte, h.Length)
 	_, err = io.ReadFull(p.br, b)
 	return h.OpCode, b, err

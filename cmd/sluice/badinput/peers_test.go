@@ -129,7 +129,7 @@ func slowly(w io.Writer, parts []string, pause time.Duration) (stop func()) {
 // nothing.
 func TestSlowConsumer(t *testing.T) {
 	t.Parallel()
-	g := start(t, settings{"gateway.ws.maxBufferedBytes": 1 << 20, "gateway.handshake.maxBufferedBytes": 1 << 20, "gateway.ws.closeGraceMs": 5000,
+	g := start(t, settings{"gateway.ws.maxBufferedBytes": 1 << 20, "gateway.ws.closeGraceMs": 5000,
 		"gateway.ws.sweepIntervalMs": 20})
 	p := g.operator(t)
 	other := g.operator(t)
@@ -155,7 +155,7 @@ func TestSlowConsumer(t *testing.T) {
 // TestNeverReading: a client that never reads again is cut after the grace.
 func TestNeverReading(t *testing.T) {
 	t.Parallel()
-	g := start(t, settings{"gateway.ws.maxBufferedBytes": 1 << 20, "gateway.handshake.maxBufferedBytes": 1 << 20, "gateway.ws.closeGraceMs": 200,
+	g := start(t, settings{"gateway.ws.maxBufferedBytes": 1 << 20, "gateway.ws.closeGraceMs": 200,
 		"gateway.ws.sweepIntervalMs": 20})
 	full := flood(g.operator(t))
 	if !poll(func() bool {
@@ -243,6 +243,7 @@ func TestUnauthenticatedSockets(t *testing.T) {
 	for _, p := range held {
 		_ = p.Close()
 	}
+	g.idle(&g.base) // their places are free when the gateway has noticed
 }
 
 // TestPipelinedHandshake: requests behind a connect wait for its hello, 15 at most

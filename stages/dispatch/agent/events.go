@@ -241,11 +241,15 @@ type Change struct {
 	Phase  string
 	RunID  string
 	TS     int64
+	// SessionID and AgentID tell which session is gone: it has no row any more.
+	SessionID string
+	AgentID   string
 }
 
 // sessionChanged is the payload of sessions.changed.
 type sessionChanged struct {
 	SessionKey string           `json:"sessionKey"`
+	SessionID  string           `json:"sessionId,omitzero"`
 	AgentID    string           `json:"agentId,omitzero"`
 	Reason     string           `json:"reason,omitzero"`
 	Phase      string           `json:"phase,omitzero"`
@@ -261,7 +265,7 @@ func (g *Registry) SessionChanged(key string, c Change) {
 	if !frames.Wanted(g.deps.Events, &ev) {
 		return
 	}
-	p := sessionChanged{SessionKey: key, Reason: c.Reason, Phase: c.Phase, RunID: c.RunID, TS: c.TS}
+	p := sessionChanged{SessionKey: key, SessionID: c.SessionID, AgentID: c.AgentID, Reason: c.Reason, Phase: c.Phase, RunID: c.RunID, TS: c.TS}
 	if p.TS == 0 {
 		p.TS = time.Now().UnixMilli()
 	}

@@ -49,6 +49,12 @@ func collected(inputs []Input) []Input {
 	return []Input{joined}
 }
 
+type systemBody struct {
+	Role      string      `json:"role"`
+	Content   []textBlock `json:"content"`
+	Timestamp int64       `json:"timestamp"`
+}
+
 type usageBody struct {
 	Input       int64    `json:"input"`
 	Output      int64    `json:"output"`

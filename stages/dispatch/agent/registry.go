@@ -316,5 +316,21 @@ func (g *Registry) Abort(sessionKey, runID, reason string) []string {
 	return append(ids, g.deps.Lanes.Abort(sessionKey, runID, reason)...)
 }
 
+// AbortOthers is Abort for all turns of a session from within a request that has a place
+// in its lane itself: that place stays.
+func (g *Registry) AbortOthers(sessionKey, reason string) {
+	holder, waiting := g.deps.Lanes.Active(sessionKey)
+	if r := g.Get(holder); r != nil {
+		for _, o := range r.release("") {
+			o.Drop(errDropped)
+		}
+	}
+	for _, id := range append(waiting, holder) {
+		if id != "" {
+			g.deps.Lanes.Abort(sessionKey, id, reason)
+		}
+	}
+}
+
 // errDropped ends a run that the user took back before it began.
 var errDropped = frames.Unavailable(0, "aborted")

@@ -209,7 +209,8 @@ func NewSession(key, agentID string) storage.SessionRow {
 }
 
 // ResetSession empties a session: its transcript goes, its settings stay. The session
-// id stays too, as in the real gateway; only lifecycleRevision is new.
+// id stays too, as in the real gateway; only lifecycleRevision is new, and one message
+// says what happened.
 func ResetSession(tx storage.Tx, row *storage.SessionRow) error {
 	if err := ClearTranscript(tx, row.SessionID); err != nil {
 		return err
@@ -219,7 +220,9 @@ func ResetSession(tx storage.Tx, row *storage.SessionRow) error {
 	row.UpdatedAtMs, row.StartedAtMs, row.EndedAtMs = now, 0, 0
 	row.InputTokens, row.OutputTokens, row.TotalTokens = 0, 0, 0
 	row.AbortedLastRun, row.Status, row.LastRunID = false, "", ""
-	return nil
+	body := mustJSON(systemBody{Role: "system", Content: []textBlock{{"text", "Reset"}}, Timestamp: now})
+	_, err := storage.AppendMessage(tx, row, storage.Message{ID: uuid.NewString(), Role: "system", Body: body, TimestampMs: now})
+	return err
 }
 
 // ClearTranscript removes a session's messages within the caller's transaction.

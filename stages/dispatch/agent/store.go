@@ -3,7 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
-	"sort"
+	"slices"
 	"time"
 
 	"sluice/frames"
@@ -31,6 +31,8 @@ type promptRecord struct {
 	System    string  `json:"system,omitzero"`
 	TimeoutMs int64   `json:"timeoutMs,omitzero"`
 	Inputs    []Input `json:"inputs,omitempty"`
+	// AcceptedNs orders the runs of one millisecond.
+	AcceptedNs int64 `json:"acceptedNs,omitzero"`
 	// Claim lets a restarted run tell duplicates of its request how it ended.
 	Claim *storage.IdempotencyRow `json:"claim,omitzero"`
 }
@@ -48,7 +50,7 @@ func (r *Run) claimed() *storage.IdempotencyRow {
 func (r *Run) row(status Status) storage.RunRow {
 	r.mu.Lock()
 	rec := promptRecord{Kind: r.kind, Model: r.model, System: r.system, TimeoutMs: r.timeout.Milliseconds(),
-		Inputs: append([]Input(nil), r.inputs...)}
+		Inputs: append([]Input(nil), r.inputs...), AcceptedNs: r.createdAt.UnixNano()}
 	row := storage.RunRow{RunID: r.id, SessionKey: r.sessionKey, SessionID: r.sessionID, AgentID: r.agentID,
 		Status: storage.RunStatus(status), CreatedAtMs: r.createdAt.UnixMilli()}
 	if !r.startedAt.IsZero() {
@@ -337,8 +339,6 @@ func (g *Registry) Recover(ctx context.Context) (waiting []*Run, interrupted int
 	if err != nil {
 		return nil, 0, err
 	}
-	// Keys are random; a session's messages are answered in their order.
-	sort.SliceStable(open, func(i, j int) bool { return open[i].CreatedAtMs < open[j].CreatedAtMs })
 	for _, row := range open {
 		var p promptRecord
 		broken := json.Unmarshal(row.Prompt, &p) != nil
@@ -347,7 +347,10 @@ func (g *Registry) Recover(ctx context.Context) (waiting []*Run, interrupted int
 		if r == nil {
 			continue
 		}
-		r.sessionID, r.inputs, r.createdAt, r.claimRow = row.SessionID, p.Inputs, time.UnixMilli(row.CreatedAtMs), p.Claim
+		r.sessionID, r.inputs, r.createdAt, r.claimRow = row.SessionID, p.Inputs, time.Unix(0, p.AcceptedNs), p.Claim
+		if p.AcceptedNs == 0 {
+			r.createdAt = time.UnixMilli(row.CreatedAtMs)
+		}
 		if row.Status == storage.RunQueued && !broken {
 			waiting = append(waiting, r)
 			continue
@@ -360,5 +363,7 @@ func (g *Registry) Recover(ctx context.Context) (waiting []*Run, interrupted int
 		}
 		g.finish(r, end)
 	}
+	// Keys are random; a session's messages are answered in their order.
+	slices.SortStableFunc(waiting, func(a, b *Run) int { return a.createdAt.Compare(b.createdAt) })
 	return waiting, interrupted, nil
 }

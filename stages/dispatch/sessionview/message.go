@@ -10,6 +10,7 @@ import (
 // meta is the __openclaw member that the gateway adds to a stored message.
 type meta struct {
 	SenderIsOwner     bool   `json:"senderIsOwner,omitzero"`
+	Kind              string `json:"kind,omitzero"`
 	RunID             string `json:"runId,omitzero"`
 	ID                string `json:"id"`
 	IdempotencyKey    string `json:"idempotencyKey,omitzero"`
@@ -21,9 +22,12 @@ type meta struct {
 // body is spliced, not decoded: it was encoded by Sluice.
 func Message(m storage.Message) jsontext.Value {
 	own := meta{ID: m.ID, IdempotencyKey: m.IdempotencyKey, RecordTimestampMs: m.TimestampMs, Seq: m.Seq}
-	if m.Role == "user" {
+	switch m.Role {
+	case "user":
 		own.SenderIsOwner = true
-	} else {
+	case "system":
+		own.Kind = "reset" // the only one that is stored
+	default:
 		own.RunID = m.RunID
 	}
 	extra, err := json.Marshal(own)

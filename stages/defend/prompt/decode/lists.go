@@ -61,7 +61,9 @@ const (
 	isBinary
 )
 
-func separator(c byte) bool { return c == ' ' || c == ',' || c == '\n' || c == ';' || c == ':' || c == '\t' }
+func separator(c byte) bool {
+	return c == ' ' || c == ',' || c == '\n' || c == ';' || c == ':' || c == '\t'
+}
 
 // element reads one byte of a list. An element can be of several kinds: 69 is hex and
 // decimal. The hex (or binary) value is in the low byte, the decimal one in the high.

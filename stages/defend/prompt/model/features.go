@@ -16,10 +16,18 @@ const (
 	wordAt     = 1 << 15
 	biasAt     = wordAt - 64
 	conceptEnd = biasAt
+	topics     = 1 << 14
+	topicAt    = Features - topics
+
+	// WordAt is where the hashed words begin: they are quantised on a scale of their own.
+	WordAt = wordAt
 
 	// PerToken bounds the features of one token.
 	PerToken = 14
 )
+
+// Topic is the feature of the whole text that goes with the word feature f.
+func Topic(f uint32) uint32 { return topicAt + f%topics }
 
 // salts keep kinds of word features apart.
 const (
@@ -39,7 +47,7 @@ func bucket(h uint32) uint32 {
 	h *= 0x2C1B3C6D
 	h ^= h >> 12
 	h *= 0x297A2D39
-	return wordAt + uint32(uint64(h)*(Features-wordAt)>>32)
+	return wordAt + uint32(uint64(h)*(topicAt-wordAt)>>32)
 }
 
 func mix(a, b uint32) uint32 { return (a<<7 | a>>25) ^ b*0x85EBCA6B }

@@ -67,7 +67,7 @@ func (b *Buffer) Run(src []byte) []byte {
 		case escapeByte:
 			out, next = b.escape(out, i)
 		default: // a control character
-			out, next = out, i+1
+			next = i + 1
 		}
 		j := skipPlain(src, next)
 		b.mark(len(out), next)

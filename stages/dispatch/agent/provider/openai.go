@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // OpenAI speaks the OpenAI chat completions protocol with streaming, which most model
@@ -32,20 +32,23 @@ type Limits struct {
 	// may be silent in between.
 	FirstByte time.Duration
 	Idle      time.Duration
-	// Bytes bounds the whole answer; one SSE line may be as long.
+	// Bytes bounds the whole answer as it is sent, and so each of its lines.
 	Bytes int64
 }
 
 // NewOpenAI returns a provider for the endpoint at baseURL ("https://host/v1"). name is
 // shown to clients. client carries proxies and TLS; it must not have a Timeout, which
-// would cut long streams.
+// would cut long streams. Redirects are not followed: a conversation goes to the address
+// that was configured and to no other.
 func NewOpenAI(name, baseURL, apiKey string, client *http.Client, limits Limits) (*OpenAI, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("baseUrl: %q is no http(s) URL; it looks like https://host/v1", baseURL)
 	}
+	own := *client
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &OpenAI{name: name, url: strings.TrimRight(baseURL, "/") + "/chat/completions",
-		key: apiKey, client: client, limits: limits}, nil
+		key: apiKey, client: &own, limits: limits}, nil
 }
 
 // Name implements Provider.
@@ -92,11 +95,11 @@ func (o *OpenAI) Stream(ctx context.Context, req Request, text func(string)) (Re
 		return Result{}, o.wrap(ctx, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return Result{}, o.refused(resp)
-	}
 	watchdog.Reset(o.limits.Idle)
-	body := &pacedReader{r: io.LimitReader(resp.Body, o.limits.Bytes), beat: func() { watchdog.Reset(o.limits.Idle) }}
+	body := &pacedReader{r: resp.Body, left: o.limits.Bytes, beat: func() { watchdog.Reset(o.limits.Idle) }}
+	if resp.StatusCode != http.StatusOK {
+		return Result{}, o.refused(resp, body)
+	}
 	res, err := o.read(body, text)
 	if err != nil {
 		return res, o.wrap(ctx, err)
@@ -107,7 +110,7 @@ func (o *OpenAI) Stream(ctx context.Context, req Request, text func(string)) (Re
 func (o *OpenAI) post(ctx context.Context, req Request) (*http.Response, error) {
 	body, err := json.Marshal(openAIRequest{Model: req.Model, Messages: req.Messages, Stream: true,
 		Options: map[string]any{"include_usage": true}, MaxTokens: req.MaxOutputTokens,
-		Temperature: req.Temperature, User: req.User})
+		Temperature: req.Temperature, User: req.User}, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return nil, err
 	}
@@ -123,43 +126,65 @@ func (o *OpenAI) post(ctx context.Context, req Request) (*http.Response, error) 
 	return o.client.Do(hr)
 }
 
-// errSilent: the endpoint kept the connection open and said nothing.
-var errSilent = errors.New("the model endpoint stopped answering")
-
-// errCut: the stream ended before the endpoint said that it was done.
-var errCut = errors.New("the model endpoint cut the stream")
+// What can be wrong with an answer, in words for the user.
+var (
+	// errSilent: the endpoint kept the connection open and said nothing.
+	errSilent = errors.New("the model endpoint stopped answering")
+	// errCut: the stream ended before the endpoint said that it was done.
+	errCut = errors.New("the model endpoint cut the stream")
+	// errTooLong: the endpoint sent more than Limits.Bytes.
+	errTooLong = errors.New("the model endpoint sends more than is taken (agent.answerBytes)")
+)
 
 // read takes server-sent events until [DONE]. A stream that ends without it and
 // without a finish_reason was cut, and half an answer is not passed off as a whole one.
 func (o *OpenAI) read(r io.Reader, text func(string)) (Result, error) {
 	var res Result
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 16<<10), 1<<20)
-	for lines.Scan() {
-		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:"))
-		if !ok {
-			continue // comments, event names, blank lines
-		}
-		data = bytes.TrimSpace(data)
-		if string(data) == "[DONE]" {
+	events := newEventReader(r)
+	for {
+		data, err := events.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if res.StopReason == "" {
+				return res, errCut
+			}
 			return res, nil
+		case err != nil:
+			return res, err
 		}
-		var c openAIChunk
-		if err := json.Unmarshal(data, &c); err != nil {
-			return res, fmt.Errorf("the model endpoint sent an event that is not JSON: %w", err)
+		for _, chunk := range chunks(data) {
+			if string(chunk) == "[DONE]" {
+				return res, nil
+			}
+			if err := o.chunk(&res, chunk, text); err != nil {
+				return res, err
+			}
 		}
-		if c.Error != nil {
-			return res, &Error{Provider: o.name, Status: http.StatusBadGateway, Message: cut(c.Error.Message)}
-		}
-		o.apply(&res, &c, text)
 	}
-	if err := lines.Err(); err != nil {
-		return res, err
+}
+
+// chunks are the JSON texts of an event: one, or several where an endpoint forgets the
+// blank lines between its events.
+func chunks(data []byte) [][]byte {
+	if len(data) == 0 {
+		return nil
 	}
-	if res.StopReason == "" {
-		return res, errCut
+	if !bytes.Contains(data, []byte("\n")) || jsontext.Value(data).IsValid() {
+		return [][]byte{data}
 	}
-	return res, nil
+	return bytes.Split(data, []byte("\n"))
+}
+
+func (o *OpenAI) chunk(res *Result, data []byte, text func(string)) error {
+	var c openAIChunk
+	if err := json.Unmarshal(data, &c, jsontext.AllowInvalidUTF8(true)); err != nil {
+		return &Error{Provider: o.name, Status: http.StatusOK, Message: "an event of its answer is not readable: " + o.cut(err.Error())}
+	}
+	if c.Error != nil {
+		return &Error{Provider: o.name, Status: http.StatusBadGateway, Message: o.cut(c.Error.Message)}
+	}
+	o.apply(res, &c, text)
+	return nil
 }
 
 func (o *OpenAI) apply(res *Result, c *openAIChunk, text func(string)) {
@@ -182,12 +207,18 @@ func (o *OpenAI) apply(res *Result, c *openAIChunk, text func(string)) {
 	}
 }
 
-func (o *OpenAI) refused(resp *http.Response) error {
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	e := &Error{Provider: o.name, Status: resp.StatusCode, Message: cut(string(b))}
-	var body openAIChunk
-	if json.Unmarshal(b, &body) == nil && body.Error != nil {
-		e.Message = cut(body.Error.Message)
+// refusalBytes is how much of an error's body is read.
+const refusalBytes = 64 << 10
+
+func (o *OpenAI) refused(resp *http.Response, body io.Reader) error {
+	b, _ := io.ReadAll(io.LimitReader(body, refusalBytes))
+	e := &Error{Provider: o.name, Status: resp.StatusCode, Message: o.cut(string(b))}
+	var c openAIChunk
+	if json.Unmarshal(b, &c, jsontext.AllowInvalidUTF8(true)) == nil && c.Error != nil {
+		e.Message = o.cut(c.Error.Message)
+	}
+	if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
+		e.Message = o.cut("it redirects to " + to + "; put the final address into agent.model.baseUrl")
 	}
 	if s, err := strconv.ParseFloat(resp.Header.Get("Retry-After"), 64); err == nil && s > 0 && s < 3600 {
 		e.RetryAfter = time.Duration(s * float64(time.Second))
@@ -207,26 +238,42 @@ func (o *OpenAI) wrap(ctx context.Context, err error) error {
 		}
 		err = errSilent
 	}
-	return &Error{Provider: o.name, Message: cut(err.Error()), Err: err}
+	if errors.Is(err, errTooLong) { // the same call would end the same way
+		return &Error{Provider: o.name, Status: http.StatusOK, Message: errTooLong.Error(), Err: err}
+	}
+	return &Error{Provider: o.name, Message: o.cut(err.Error()), Err: err}
 }
 
-func cut(s string) string {
-	s = strings.TrimSpace(s)
+// cut shortens foreign words for an error, which clients see; an endpoint that repeats
+// the key does not publish it.
+func (o *OpenAI) cut(s string) string {
+	if o.key != "" {
+		s = strings.ReplaceAll(s, o.key, "[key]")
+	}
+	s = strings.TrimSpace(strings.ToValidUTF8(s, "\uFFFD"))
 	if len(s) > 500 {
 		s = strings.ToValidUTF8(s[:500], "") + "…"
 	}
 	return s
 }
 
-// pacedReader tells the watchdog that the endpoint is alive.
+// pacedReader tells the watchdog that the endpoint is alive, and ends with errTooLong
+// when it sends too much.
 type pacedReader struct {
 	r    io.Reader
+	left int64
 	beat func()
 }
 
 func (p *pacedReader) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		return 0, errTooLong
+	}
+	if int64(len(b)) > p.left {
+		b = b[:p.left]
+	}
 	n, err := p.r.Read(b)
-	if n > 0 {
+	if p.left -= int64(n); n > 0 {
 		p.beat()
 	}
 	return n, err

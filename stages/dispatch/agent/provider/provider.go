@@ -50,7 +50,7 @@ type Provider interface {
 // Error is a failed call.
 type Error struct {
 	Provider string
-	Status   int    // HTTP status, 0 when there was no answer
+	Status   int    // HTTP status: 0 when there was no whole answer, 200 when it was unusable
 	Message  string // the endpoint's own words, cut to 500 bytes
 	// RetryAfter is what the endpoint asked for, 0 when it did not.
 	RetryAfter time.Duration
@@ -60,6 +60,8 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string {
 	switch {
+	case e.Status == 200:
+		return e.Provider + ": " + e.Message
 	case e.Status != 0:
 		return fmt.Sprintf("%s answered %d: %s", e.Provider, e.Status, e.Message)
 	case e.Err != nil:

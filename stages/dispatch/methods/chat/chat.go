@@ -46,13 +46,14 @@ func (f *Family) Methods() []dispatch.Method {
 		{Name: "chat.inject", Handle: f.inject},
 		{Name: "chat.message.get", Handle: f.messageGet},
 		{Name: "agent", Handle: f.agent},
-		{Name: "agent.wait", Handle: f.wait, Long: true},
+		{Name: "agent.wait", Handle: f.wait, Wait: true},
 		{Name: "wake", Handle: f.wake},
 	}
 }
 
 // session resolves the session that a request names to its canonical key and agent.
 func session(key, agentID string) (canonical, agent string, err error) {
+	given := agentID
 	if agentID == "" {
 		agentID = "main"
 	}
@@ -61,10 +62,13 @@ func session(key, agentID string) (canonical, agent string, err error) {
 		return "", "", frames.Invalid("invalid session key: %s", perr)
 	}
 	canonical = k.Canonical(agentID)
-	if k.Agent != "" {
-		agentID = k.Agent
+	if k.Agent == "" {
+		return canonical, agentID, nil
 	}
-	return canonical, agentID, nil
+	if given != "" && given != k.Agent {
+		return "", "", frames.Invalid("agent %q does not match session key agent %q", given, k.Agent)
+	}
+	return canonical, k.Agent, nil
 }
 
 // read loads the session and runs fn over the same snapshot.
@@ -90,7 +94,7 @@ func (f *Family) abort(_ context.Context, e *pipeline.Envelope) error {
 	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
 		return err
 	}
-	key, agentID, err := session(p.SessionKey, p.AgentID)
+	key, agentID, err := session(p.SessionKey, "")
 	if err != nil {
 		return err
 	}

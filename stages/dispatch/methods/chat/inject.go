@@ -57,8 +57,8 @@ func (f *Family) inject(_ context.Context, e *pipeline.Envelope) error {
 	}))
 	e.AfterAnswer(func(ok bool) {
 		if ok {
-			f.deps.Runs.MessageAdded(key, msg, false)
 			f.deps.Events.Broadcast(injectedEvent(key, agentID, msg))
+			f.deps.Runs.MessageAdded(key, msg, false)
 		}
 	})
 	return nil

@@ -102,7 +102,7 @@ func (f *Family) command(e *pipeline.Envelope, p sendParams) (done bool, err err
 // reset empties the session and, when text follows the command, starts a turn with it.
 func (f *Family) reset(e *pipeline.Envelope, p sendParams, rest string) (bool, error) {
 	_, agentID, _ := session(e.SessionKey, "")
-	f.deps.Runs.Abort(e.SessionKey, "", "reset")
+	f.deps.Runs.AbortOthers(e.SessionKey, "reset")
 	if rest != "" {
 		return true, f.deps.Runs.Start(e, agent.Start{Kind: agent.Chat, RunID: p.IdempotencyKey, AgentID: agentID, Text: rest, Reason: "new",
 			Prepare: func(tx storage.Tx, row *storage.SessionRow, created bool) error {

@@ -71,11 +71,19 @@ type limiter struct {
 	entries  map[limiterKey]*limiterEntry
 	overflow int64 // ms until which unknown clients are refused
 	swept    int64 // ms of the last sweep
+	started  time.Time
 }
 
 func newLimiter(cfg Config) *limiter {
-	return &limiter{cfg: cfg, entries: make(map[limiterKey]*limiterEntry)}
+	return &limiter{cfg: cfg, entries: make(map[limiterKey]*limiterEntry), started: time.Now()}
 }
+
+// at is a reading of the limiter's own clock, which does not follow the wall clock when
+// that is set: a lockout must not last a year because the clock went back one.
+func (l *limiter) at(now time.Time) int64 { return now.Sub(l.started).Milliseconds() + clockOrigin }
+
+// clockOrigin keeps readings above 0, which means never, and above any window.
+const clockOrigin = 1 << 42
 
 // check reports whether the client may try a credential of this class now; otherwise
 // retryMs is how long it is locked out.
@@ -83,7 +91,7 @@ func (l *limiter) check(c class, s subject, now time.Time) (retryMs int64, ok bo
 	if s.exempt {
 		return 0, true
 	}
-	ms := now.UnixMilli()
+	ms := l.at(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entries[limiterKey{c, s.key}]
@@ -111,7 +119,7 @@ func (l *limiter) checkOverflow(ms int64) (int64, bool) {
 
 // fail counts a failure. For an exempt client it returns how long its answer waits.
 func (l *limiter) fail(c class, s subject, now time.Time) time.Duration {
-	ms := now.UnixMilli()
+	ms := l.at(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := limiterKey{c, s.key}

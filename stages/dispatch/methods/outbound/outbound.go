@@ -6,6 +6,7 @@ package outbound
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"sluice/frames"
@@ -52,6 +53,8 @@ func (f *Family) send(_ context.Context, e *pipeline.Envelope) error {
 		return frames.Invalid("media cannot be sent by this gateway yet; send text")
 	case strings.TrimSpace(p.Message) == "":
 		return frames.Invalid("invalid send params: text or media is required")
+	case p.Channel != "" && !slices.Contains(available, p.Channel):
+		return frames.Invalid("unsupported channel: %s", p.Channel)
 	case len(available) == 0:
 		return frames.Invalid("Channel is required (no configured channels detected). Configure one under channels, for example channels.webhook.")
 	case p.Channel == "" && len(available) == 1:

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"sluice/frames"
@@ -17,6 +18,9 @@ import (
 // (openclaw.md 3.2, recentTurnsPreserve).
 const keepRecent = 6
 
+// summaryBytes bounds what a model is asked to sum up; the newest count.
+const summaryBytes = 1 << 20
+
 // compact answers sessions.compact. With maxLines the oldest messages go; without, the
 // model sums them up and the summary takes their place.
 func (f *Family) compact(ctx context.Context, e *pipeline.Envelope) error {
@@ -31,29 +35,32 @@ func (f *Family) compact(ctx context.Context, e *pipeline.Envelope) error {
 	if err := f.idle(key); err != nil {
 		return err
 	}
-	var messages []storage.Message
 	var row storage.SessionRow
-	found := false
+	found, count := false, 0
 	err = f.deps.Store.View(ctx, func(r storage.Reader) (err error) {
 		if row, found, err = agent.FindSession(r, key); err != nil || !found {
 			return err
 		}
-		return storage.ScanTranscript(r, row.SessionID, 0, false, func(m *storage.Message) error {
-			messages = append(messages, *m)
-			return nil
-		})
+		first, err := storage.ReadTranscript(r, row.SessionID, 0, 1, false)
+		if len(first) > 0 { // the numbers of a transcript have no holes
+			count = int(row.LastSeq - first[0].Seq + 1)
+		}
+		return err
 	})
 	switch {
 	case err != nil:
 		return err
 	case !found:
 		return e.AnswerValue(map[string]any{"ok": true, "key": key, "compacted": false, "reason": "no sessionId"})
+	case p.MaxLines > 0 && count <= p.MaxLines:
+		return e.AnswerValue(map[string]any{"ok": true, "key": key, "compacted": false, "kept": count})
 	case p.MaxLines > 0:
-		return f.trim(e, &row, messages, p.MaxLines)
-	case len(messages) <= keepRecent+2:
+		f.replace(e, &row, row.LastSeq-int64(p.MaxLines)+1, nil, map[string]any{"ok": true, "key": key, "compacted": true, "kept": p.MaxLines})
+		return nil
+	case count <= keepRecent+2:
 		return e.AnswerValue(map[string]any{"ok": false, "key": key, "compacted": false, "reason": "Nothing to compact (session too small)"})
 	}
-	return f.summarize(ctx, e, &row, messages)
+	return f.summarize(ctx, e, &row, count-keepRecent)
 }
 
 func (f *Family) idle(key string) error {
@@ -66,24 +73,15 @@ func (f *Family) idle(key string) error {
 	return nil
 }
 
-// trim keeps the newest messages.
-func (f *Family) trim(e *pipeline.Envelope, row *storage.SessionRow, messages []storage.Message, keep int) error {
-	if len(messages) <= keep {
-		return e.AnswerValue(map[string]any{"ok": true, "key": row.Key, "compacted": false, "kept": len(messages)})
-	}
-	f.replace(e, row, messages[len(messages)-keep].Seq, nil, map[string]any{"ok": true, "key": row.Key, "compacted": true, "kept": keep})
-	return nil
-}
-
 // summarize asks the model for a summary of everything but the newest messages.
-func (f *Family) summarize(ctx context.Context, e *pipeline.Envelope, row *storage.SessionRow, messages []storage.Message) error {
-	old := messages[:len(messages)-keepRecent]
-	var b strings.Builder
-	for _, m := range old {
-		b.WriteString(m.Role + ": " + agent.TextOf(m.Body) + "\n\n")
+func (f *Family) summarize(ctx context.Context, e *pipeline.Envelope, row *storage.SessionRow, compacted int) error {
+	keepFrom := row.LastSeq - keepRecent + 1
+	text, firstKept, err := f.readOld(ctx, row.SessionID, keepFrom)
+	if err != nil {
+		return err
 	}
 	summary, err := f.deps.Runs.Complete(ctx, row.AgentID, "Sum up the following conversation so that it can be continued from the summary alone: "+
-		"facts, decisions, open questions, names and numbers. Answer with the summary only.", b.String())
+		"facts, decisions, open questions, names and numbers. Answer with the summary only.", text)
 	if err != nil {
 		return e.AnswerValue(map[string]any{"ok": false, "key": row.Key, "compacted": false,
 			"reason": "Compaction could not summarize the session: " + err.Error()})
@@ -94,11 +92,33 @@ func (f *Family) summarize(ctx context.Context, e *pipeline.Envelope, row *stora
 	if err != nil {
 		return err
 	}
-	f.replace(e, row, messages[len(messages)-keepRecent].Seq,
-		&storage.Message{ID: uuid.NewString(), Role: "assistant", Body: body, TimestampMs: now},
+	f.replace(e, row, keepFrom, &storage.Message{ID: uuid.NewString(), Role: "assistant", Body: body, TimestampMs: now},
 		map[string]any{"ok": true, "key": row.Key, "compacted": true,
-			"result": map[string]any{"summary": summary, "firstKeptEntryId": messages[len(messages)-keepRecent].ID, "messagesCompacted": len(old)}})
+			"result": map[string]any{"summary": summary, "firstKeptEntryId": firstKept, "messagesCompacted": compacted}})
 	return nil
+}
+
+// readOld returns what was said before keepFrom, and the id of the message there.
+func (f *Family) readOld(ctx context.Context, sessionID string, keepFrom int64) (text, firstKept string, err error) {
+	var parts []string
+	err = f.deps.Store.View(ctx, func(r storage.Reader) error {
+		kept, err := storage.GetMessage(r, sessionID, keepFrom)
+		if err != nil {
+			return err
+		}
+		firstKept = kept.ID
+		size := 0
+		return storage.ScanTranscript(r, sessionID, keepFrom, true, func(m *storage.Message) error {
+			part := m.Role + ": " + agent.TextOf(m.Body)
+			if size += len(part); size > summaryBytes && len(parts) > 0 {
+				return storage.ErrStop
+			}
+			parts = append(parts, part)
+			return nil
+		})
+	})
+	slices.Reverse(parts)
+	return strings.Join(parts, "\n\n"), firstKept, err
 }
 
 // replace makes the change durable, if the session is still what was read.

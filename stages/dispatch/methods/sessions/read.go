@@ -51,55 +51,66 @@ func (f *Family) list(ctx context.Context, e *pipeline.Envelope) error {
 	return e.AnswerValue(v)
 }
 
-func (f *Family) listOf(ctx context.Context, params []byte) (map[string]any, error) {
+// listResult is the answer of sessions.list.
+type listResult struct {
+	TS           int64                `json:"ts"`
+	Path         string               `json:"path"`
+	Count        int                  `json:"count"`
+	TotalCount   int                  `json:"totalCount"`
+	LimitApplied int                  `json:"limitApplied"`
+	NextOffset   *int                 `json:"nextOffset"`
+	HasMore      bool                 `json:"hasMore"`
+	Owners       []string             `json:"owners"`
+	Defaults     sessionview.Defaults `json:"defaults"`
+	Sessions     []sessionview.Row    `json:"sessions"`
+}
+
+func (f *Family) listOf(ctx context.Context, params []byte) (*listResult, error) {
 	var p listParams
 	if err := frames.UnmarshalParams(params, &p); err != nil {
 		return nil, err
 	}
-	limit := p.Limit
-	if limit <= 0 {
-		limit = defaultList
+	out := &listResult{TS: nowMs(), Path: f.deps.StorePath, LimitApplied: defaultList, Owners: []string{}, Sessions: []sessionview.Row{},
+		Defaults: sessionview.DefaultsOf(f.deps.Runs.Model(frames.DefaultAgent))}
+	if p.Limit > 0 {
+		out.LimitApplied = min(p.Limit, maxList)
 	}
-	limit = min(limit, maxList)
-	var page []sessionview.Row
-	total := 0
 	err := f.deps.Store.View(ctx, func(r storage.Reader) error {
-		rows, err := storage.ListSessions(r, p.filter(f))
+		found, err := p.find(r, f)
 		if err != nil {
 			return err
 		}
-		total = len(rows)
-		p.sort(rows)
-		lo := min(p.Offset, total)
-		hi := min(lo+limit, total)
-		for i := lo; i < hi; i++ {
-			row := f.row(&rows[i])
-			if err := f.decorate(r, &row, &rows[i], p.DerivedTitles, p.LastMessage); err != nil {
+		out.TotalCount = len(found)
+		first := min(p.Offset, len(found))
+		for _, hit := range found[first:min(first+out.LimitApplied, len(found))] {
+			s, err := storage.GetSession(r, hit.key)
+			if err != nil {
 				return err
 			}
-			page = append(page, row)
+			row := f.row(&s)
+			if err := f.decorate(r, &row, &s, p.DerivedTitles, p.LastMessage); err != nil {
+				return err
+			}
+			out.Sessions = append(out.Sessions, row)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	out.Count = len(out.Sessions)
+	if end := p.Offset + out.Count; end < out.TotalCount {
+		out.NextOffset, out.HasMore = &end, true
 	}
-	if page == nil {
-		page = []sessionview.Row{}
-	}
-	end := p.Offset + len(page)
-	out := map[string]any{"ts": nowMs(), "path": f.deps.StorePath, "count": len(page), "totalCount": total, "limitApplied": limit,
-		"nextOffset": nil, "hasMore": end < total, "owners": []any{}, "sessions": page,
-		"defaults": sessionview.DefaultsOf(f.deps.Runs.Model(frames.DefaultAgent))}
-	if end < total {
-		out["nextOffset"] = end
-	}
-	return out, nil
+	return out, err
 }
 
-// filter turns the params into the store's filter. Archived sessions are hidden unless
-// asked for.
-func (p *listParams) filter(f *Family) storage.SessionFilter {
+// hit is a session that is listed, and its place.
+type hit struct {
+	key string
+	at  int64
+}
+
+// find returns what the params ask for, the newest first. It looks at every session and
+// keeps two words of each: a list is sorted before it is cut.
+func (p *listParams) find(r storage.Reader, f *Family) ([]hit, error) {
 	no, yes := false, true
 	fl := storage.SessionFilter{AgentID: p.AgentID, Archived: &no}
 	switch string(p.Archived) {
@@ -111,29 +122,37 @@ func (p *listParams) filter(f *Family) storage.SessionFilter {
 	if p.ActiveMinutes > 0 {
 		fl.UpdatedFromMs = nowMs() - p.ActiveMinutes*60_000
 	}
+	var found []hit
 	search := strings.ToLower(p.Search)
 	fl.Match = func(row *storage.SessionRow) bool {
-		switch {
-		case p.Label != "" && row.Label != p.Label,
-			p.Pinned != nil && row.Pinned != *p.Pinned,
-			p.RequireInteraction && row.LastInteractionAtMs == 0,
-			p.ExcludeSubagents && strings.Contains(row.Key, ":subagent:"),
-			p.ExcludeCron && strings.Contains(row.Key, "cron:"),
-			search != "" && !strings.Contains(strings.ToLower(row.Key+" "+row.Label), search),
-			p.ActiveOnly && len(f.deps.Live(row.Key).ActiveRunIDs) == 0:
-			return false
+		if p.takes(row, search, f) {
+			at := row.UpdatedAtMs
+			if p.SortBy == "lastInteractionAt" || p.SortBy == "activity" {
+				at = row.LastInteractionAtMs
+			}
+			found = append(found, hit{row.Key, at})
 		}
-		return true
+		return false
 	}
-	return fl
+	if _, err := storage.ListSessions(r, fl); err != nil {
+		return nil, err
+	}
+	sort.SliceStable(found, func(i, j int) bool { return found[i].at > found[j].at })
+	return found, nil
 }
 
-func (p *listParams) sort(rows []storage.SessionRow) {
-	by := func(r *storage.SessionRow) int64 { return r.UpdatedAtMs }
-	if p.SortBy == "lastInteractionAt" || p.SortBy == "activity" {
-		by = func(r *storage.SessionRow) int64 { return r.LastInteractionAtMs }
+func (p *listParams) takes(row *storage.SessionRow, search string, f *Family) bool {
+	switch {
+	case p.Label != "" && row.Label != p.Label,
+		p.Pinned != nil && row.Pinned != *p.Pinned,
+		p.RequireInteraction && row.LastInteractionAtMs == 0,
+		p.ExcludeSubagents && strings.Contains(row.Key, ":subagent:"),
+		p.ExcludeCron && strings.Contains(row.Key, "cron:"),
+		search != "" && !strings.Contains(strings.ToLower(row.Key+" "+row.Label), search),
+		p.ActiveOnly && len(f.deps.Live(row.Key).ActiveRunIDs) == 0:
+		return false
 	}
-	sort.SliceStable(rows, func(i, j int) bool { return by(&rows[i]) > by(&rows[j]) })
+	return true
 }
 
 const previewChars = 240
@@ -161,10 +180,11 @@ func (f *Family) decorate(r storage.Reader, row *sessionview.Row, s *storage.Ses
 	return nil
 }
 
+// clip cuts a text to n characters, of which the last three are dots, as upstream does.
 func clip(s string, n int) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if r := []rune(s); len(r) > n {
-		return string(r[:n]) + "…"
+		return string(r[:max(0, n-3)]) + "..."
 	}
 	return s
 }
@@ -309,16 +329,10 @@ func (f *Family) lookup(r storage.Reader, p *resolveParams) (storage.SessionRow,
 	case p.Label != "":
 		return byLabel(r, p.Label)
 	}
-	id := p.SessionID
 	if p.ShortID != "" {
-		rows, err := storage.ListSessions(r, storage.SessionFilter{AgentID: p.AgentID, Limit: 2,
-			Match: func(row *storage.SessionRow) bool { return strings.HasPrefix(row.SessionID, p.ShortID) }})
-		if err != nil || len(rows) != 1 {
-			return storage.SessionRow{}, false, err
-		}
-		return rows[0], true, nil
+		return agent.FindByShortID(r, p.ShortID, p.AgentID)
 	}
-	key, err := storage.SessionKeyByID(r, id)
+	key, err := storage.SessionKeyByID(r, p.SessionID)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return storage.SessionRow{}, false, nil
 	}

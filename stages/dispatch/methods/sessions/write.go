@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"strings"
+	"time"
 
 	"sluice/frames"
 	"sluice/pipeline"
@@ -137,6 +138,7 @@ type sendParams struct {
 	Key            string           `json:"key"`
 	Message        string           `json:"message"`
 	IdempotencyKey string           `json:"idempotencyKey"`
+	TimeoutMs      int64            `json:"timeoutMs"`
 	Attachments    []jsontext.Value `json:"attachments"`
 }
 
@@ -161,7 +163,7 @@ func (f *Family) send(_ context.Context, e *pipeline.Envelope) error {
 		runID = uuid.NewString()
 	}
 	return f.deps.Runs.Start(e, agent.Start{Kind: agent.Chat, RunID: runID, AgentID: agentID, Text: p.Message,
-		MustExist: true, GivenKey: p.Key,
+		MustExist: true, GivenKey: p.Key, Timeout: time.Duration(p.TimeoutMs) * time.Millisecond,
 		Answer: func(*storage.SessionRow) any { return map[string]any{"runId": runID, "status": "started"} }})
 }
 
@@ -217,12 +219,15 @@ func (f *Family) reset(_ context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	f.deps.Runs.Abort(key, "", "reset")
 	f.effect(e, key, func(tx storage.Tx, row *storage.SessionRow, found bool) (any, bool, error) {
+		if p.ExpectedID != "" && (!found || p.ExpectedID != row.SessionID) {
+			return nil, false, frames.Invalid("Session %s changed before reset. Retry.", key).WithDetails(sessionChanged)
+		}
+		// What a turn still says has no place in the new transcript: it is of another
+		// lifecycleRevision.
+		f.deps.Runs.Abort(key, "", "reset")
 		if !found {
 			*row = agent.NewSession(key, agentID)
-		} else if p.ExpectedID != "" && p.ExpectedID != row.SessionID {
-			return nil, false, frames.Invalid("Session %s changed before reset. Retry.", key).WithDetails(sessionChanged)
 		} else if err := agent.ResetSession(tx, row); err != nil {
 			return nil, false, err
 		}
@@ -256,6 +261,7 @@ func (f *Family) remove(_ context.Context, e *pipeline.Envelope) error {
 		f.deps.Runs.Abort(key, "", "delete")
 		return frames.Unavailable(500, "Session %s is still active; try again.", key)
 	}
+	var gone *storage.SessionRow
 	f.effect(e, key, func(tx storage.Tx, row *storage.SessionRow, found bool) (any, bool, error) {
 		answer := map[string]any{"ok": true, "key": key, "deleted": found, "archived": []string{}}
 		switch {
@@ -267,6 +273,7 @@ func (f *Family) remove(_ context.Context, e *pipeline.Envelope) error {
 			p.ExpectedRevision != "" && p.ExpectedRevision != row.LifecycleRevision:
 			return nil, false, frames.Invalid("Session %s changed before deletion. Retry.", key).WithDetails(sessionChanged)
 		}
+		gone = row
 		if err := dropLabel(tx, row); err != nil {
 			return nil, false, err
 		}
@@ -275,6 +282,10 @@ func (f *Family) remove(_ context.Context, e *pipeline.Envelope) error {
 		}
 		return answer, false, storage.DeleteSession(tx, key)
 	})
-	f.announce(e, key, "delete")
+	e.AfterAnswer(func(ok bool) {
+		if ok && gone != nil {
+			f.deps.Runs.SessionChanged(key, agent.Change{Reason: "delete", SessionID: gone.SessionID, AgentID: agentID})
+		}
+	})
 	return nil
 }

@@ -27,6 +27,9 @@ type Deps struct {
 	Version string
 	// Events takes config.changed and chat.metadata.changed.
 	Events frames.Broadcaster
+	// Hold keeps back what a write would do to its own author, such as closing the
+	// connections of a replaced secret, until the result is called; nil keeps nothing.
+	Hold func() (release func())
 }
 
 // Family holds the handlers.
@@ -48,6 +51,7 @@ func New(deps Deps) *Family {
 	f.cancel = deps.Manager.Subscribe(f.announce)
 	return f
 }
+
 // Close ends the announcements; the handlers go on working.
 func (f *Family) Close() { f.cancel() }
 

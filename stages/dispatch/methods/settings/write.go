@@ -113,6 +113,10 @@ func (f *Family) writing(e *pipeline.Envelope) (*writeParams, error) {
 	if err := frames.UnmarshalParams(e.Frame.Params, p); err != nil {
 		return nil, err
 	}
+	if f.deps.Hold != nil { // the author of a write gets its answer first
+		release := f.deps.Hold()
+		e.AfterAnswer(func(bool) { release() })
+	}
 	return p, nil
 }
 

@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,10 @@ import (
 )
 
 // Health keeps the health snapshot: made at start, renewed when it is older than
-// healthRefreshMs and someone asks, and whenever a part of the gateway reports a
-// change. Answering health copies encoded bytes and does not allocate.
+// healthRefreshMs and someone asks, and as soon as what it warns of changes. Answering
+// health copies encoded bytes and does not allocate.
+//
+// Lifecycle: NewHealth, Run until the gateway stops.
 type Health struct {
 	cfg      Config
 	deps     Deps
@@ -25,6 +28,7 @@ type Health struct {
 	renewed atomic.Int64
 	encoded atomic.Pointer[[]byte]
 	hello   atomic.Pointer[[]byte] // without modelRuntime, which hello's schema forbids
+	wake    chan struct{}
 }
 
 // SessionInfo is what health says about an agent's sessions.
@@ -92,25 +96,59 @@ type EventLoop struct {
 
 // NewHealth makes the first snapshot.
 func NewHealth(cfg Config, deps Deps, versions *frames.Versions) *Health {
-	h := &Health{cfg: cfg, deps: deps, versions: versions}
+	h := &Health{cfg: cfg, deps: deps, versions: versions, wake: make(chan struct{}, 1)}
 	h.renew(context.Background(), false)
 	return h
 }
 
-// JSON is the encoded snapshot, renewed in the background when it is old.
+// watchEvery is how soon health shows a full disk or a broken configuration.
+const watchEvery = time.Second
+
+// Run renews the snapshot until ctx ends: when asked to, and when what it warns of has
+// changed.
+func (h *Health) Run(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for last := h.troubles(); ; last = h.troubles() {
+		for woken := false; !woken; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-h.wake:
+				woken = true
+			case <-tick.C:
+				woken = h.troubles() != last
+			}
+		}
+		h.renew(ctx, true)
+	}
+}
+
+// troubles is everything that the snapshot warns of, as one text.
+func (h *Health) troubles() string {
+	return strings.Join(append(h.deps.Warnings(), h.deps.ConfigProblem()), "\n")
+}
+
+// Changed has the snapshot renewed soon; it does not wait.
+func (h *Health) Changed() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // somebody has asked already
+	}
+}
+
+// JSON is the encoded snapshot; an old one is renewed in the background.
 func (h *Health) JSON() []byte {
-	if time.Now().UnixMilli()-h.renewed.Load() > int64(h.cfg.HealthRefreshMs) && h.mu.TryLock() {
-		h.mu.Unlock()
-		go h.Refresh(context.Background())
+	if h.age() > int64(h.cfg.HealthRefreshMs) {
+		h.Changed()
 	}
 	return *h.encoded.Load()
 }
 
+func (h *Health) age() int64 { return time.Now().UnixMilli() - h.renewed.Load() }
+
 // HelloJSON is the snapshot as hello carries it.
 func (h *Health) HelloJSON() []byte { return *h.hello.Load() }
-
-// Refresh renews the snapshot and announces it.
-func (h *Health) Refresh(ctx context.Context) { h.renew(ctx, true) }
 
 func (h *Health) renew(ctx context.Context, announce bool) {
 	h.mu.Lock()
@@ -178,17 +216,18 @@ const maxRecent = 5
 // sessions counts the sessions of each agent and keeps the newest of each.
 func (h *Health) sessions(ctx context.Context, now time.Time) (map[string]*SessionInfo, error) {
 	infos := map[string]*SessionInfo{}
-	err := h.deps.Store.View(ctx, func(r storage.Reader) error {
-		rows, err := storage.ListSessions(r, storage.SessionFilter{})
-		for _, row := range rows {
-			info := infos[row.AgentID]
-			if info == nil {
-				info = &SessionInfo{Path: h.deps.StorePath, Recent: []RecentSession{}}
-				infos[row.AgentID] = info
-			}
-			info.Count++
-			info.add(RecentSession{Key: row.Key, UpdatedAt: row.UpdatedAtMs, Age: now.UnixMilli() - row.UpdatedAtMs})
+	count := func(row *storage.SessionRow) bool {
+		info := infos[row.AgentID]
+		if info == nil {
+			info = &SessionInfo{Path: h.deps.StorePath, Recent: []RecentSession{}}
+			infos[row.AgentID] = info
 		}
+		info.Count++
+		info.add(RecentSession{Key: row.Key, UpdatedAt: row.UpdatedAtMs, Age: now.UnixMilli() - row.UpdatedAtMs})
+		return false // looked at, not kept
+	}
+	err := h.deps.Store.View(ctx, func(r storage.Reader) error {
+		_, err := storage.ListSessions(r, storage.SessionFilter{Match: count})
 		return err
 	})
 	return infos, err
@@ -211,14 +250,17 @@ func (s *SessionInfo) add(r RecentSession) {
 	}
 }
 
+// probeEvery bounds how often a client can make the gateway read all sessions.
+const probeEvery = time.Second
+
 // handle answers health: the snapshot, or with probe a fresh one.
 func (h *Health) handle(ctx context.Context, e *pipeline.Envelope) error {
 	if len(e.Frame.Params) > 2 {
 		var p struct {
-			Probe bool `json:"probe"`
+			Probe any `json:"probe"`
 		}
-		if frames.UnmarshalParams(e.Frame.Params, &p) == nil && p.Probe {
-			h.Refresh(ctx)
+		if frames.UnmarshalParams(e.Frame.Params, &p) == nil && p.Probe == true && h.age() >= probeEvery.Milliseconds() {
+			h.renew(ctx, true)
 		}
 	}
 	e.Answer(h.JSON())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sluice/frames"
 	"sluice/pipeline"
@@ -56,7 +57,8 @@ func (f *Family) agentIdentity(_ context.Context, e *pipeline.Envelope) error {
 	if a, ok := f.deps.Runs.Config().Agent(id); ok && a.Name != "" {
 		name, source = a.Name, "config"
 	}
-	return e.AnswerValue(map[string]any{"agentId": id, "name": name, "nameSource": source, "avatar": strings.ToUpper(name[:1])})
+	initial, _ := utf8.DecodeRuneInString(name)
+	return e.AnswerValue(map[string]any{"agentId": id, "name": name, "nameSource": source, "avatar": strings.ToUpper(string(initial))})
 }
 
 // Models is the models member of models.list and chat.metadata.

@@ -29,6 +29,7 @@ type Presence struct {
 	mu      sync.Mutex
 	rows    map[string]Entry // by connection or reported key
 	encoded atomic.Pointer[[]byte]
+	telling sync.Mutex // the version of a later event is never the smaller one
 }
 
 // Entry is one row, as clients read it (PresenceEntry in schema96.json).
@@ -139,11 +140,13 @@ func (p *Presence) put(key string, e Entry) {
 	p.announce()
 }
 
+// dropOldest drops the oldest report, or, when only connections are listed, the oldest
+// of those.
 func (p *Presence) dropOldest() {
-	oldest, at := "", int64(0)
+	oldest, found := "", Entry{}
 	for k, e := range p.rows {
-		if oldest == "" || e.TS < at {
-			oldest, at = k, e.TS
+		if oldest == "" || found.live && !e.live || found.live == e.live && e.TS < found.TS {
+			oldest, found = k, e
 		}
 	}
 	delete(p.rows, oldest)
@@ -186,6 +189,8 @@ func (p *Presence) encode() {
 
 // announce tells everyone; the event carries the new state version.
 func (p *Presence) announce() {
+	p.telling.Lock()
+	defer p.telling.Unlock()
 	state := p.versions.BumpPresence()
 	b := append([]byte(`{"presence":`), p.JSON()...)
 	p.events.Broadcast(frames.Event{Name: "presence", Payload: append(b, '}'), DropIfSlow: true, State: &state})

@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ func (f *Family) stability(_ context.Context, e *pipeline.Envelope) error {
 	}
 	kind := ""
 	if len(p.Type) > 0 && p.Type.Kind() != 'n' {
-		if json.Unmarshal(p.Type, &kind) != nil || kind == "" {
+		if json.Unmarshal(p.Type, &kind) != nil || strings.TrimSpace(kind) == "" {
 			return frames.Invalid("type must be a non-empty string")
 		}
 	}

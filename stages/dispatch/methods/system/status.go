@@ -157,7 +157,7 @@ func (f *Family) lanes(_ context.Context, e *pipeline.Envelope) error {
 		blocked = "maxConcurrent"
 	}
 	active, queuedLanes := 0, 0
-	for _, l := range v.Lanes {
+	for _, l := range v.Sessions {
 		if l.Holder != "" {
 			active++
 		}
@@ -166,10 +166,10 @@ func (f *Family) lanes(_ context.Context, e *pipeline.Envelope) error {
 		}
 	}
 	var dynamic any
-	if len(v.Lanes) > 0 {
-		dynamic = map[string]any{"laneCount": len(v.Lanes), "activeCount": active, "queuedCount": v.Queued, "queuedLaneCount": queuedLanes}
+	if len(v.Sessions) > 0 {
+		dynamic = map[string]any{"laneCount": len(v.Sessions), "activeCount": active, "queuedCount": v.Queued, "queuedLaneCount": queuedLanes}
 	}
-	return e.AnswerValue(map[string]any{"ts": time.Now().UnixMilli(), "dynamic": dynamic, "sessions": v.Lanes,
+	return e.AnswerValue(map[string]any{"ts": time.Now().UnixMilli(), "dynamic": dynamic, "sessions": v.Sessions,
 		"lanes": []map[string]any{{"lane": "main", "queuedCount": v.Queued, "activeCount": v.Running,
 			"maxConcurrent": v.MaxConcurrent, "draining": false, "generation": 0, "blockedBy": blocked}}})
 }

@@ -9,7 +9,6 @@ import (
 	"sluice/frames"
 	"sluice/stages/dispatch"
 	"sluice/stages/dispatch/agent"
-	"sluice/stages/schedule"
 	"sluice/storage"
 )
 
@@ -52,7 +51,8 @@ type Deps struct {
 	Store     storage.Store
 	Runs      *agent.Registry
 	Events    frames.Broadcaster
-	Lanes     func() schedule.View
+	// Lanes returns the session lanes as they are now.
+	Lanes func() Lanes
 	// AgentIDs lists the agents, Channels the channels of this build.
 	AgentIDs func() []string
 	Channels func() []Channel
@@ -66,6 +66,31 @@ type Deps struct {
 	// Waiting returns handlers and turns that run in dispatch.
 	Waiting   func() (handlers, turns int64)
 	Stability *Stability
+}
+
+// Lanes is what diagnostics.lanes shows of the schedule stage.
+type Lanes struct {
+	Running       int
+	MaxConcurrent int
+	Queued        int
+	Sessions      []Lane
+}
+
+// Lane is one session's: who holds it, since when, and what waits.
+type Lane struct {
+	SessionKey string        `json:"sessionKey"`
+	AgentID    string        `json:"agentId"`
+	Holder     string        `json:"holder,omitzero"` // run id of the running turn
+	HeldMs     int64         `json:"heldMs,omitzero"`
+	Waiting    []WaitingTurn `json:"waiting,omitzero"`
+}
+
+// WaitingTurn is one place in a lane.
+type WaitingTurn struct {
+	RunID  string `json:"runId,omitzero"` // empty while its request is being stored
+	Mode   string `json:"mode"`
+	AgeMs  int64  `json:"ageMs"`
+	Stored bool   `json:"stored"`
 }
 
 // Identity is the gateway's own key pair's public half.

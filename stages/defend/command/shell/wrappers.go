@@ -1,0 +1,398 @@
+package shell
+
+import (
+	"strings"
+)
+
+// wrapper describes a program that runs another one named by its arguments.
+type wrapper struct {
+	// values are the short options that take a value, long the long ones written without =.
+	values string
+	long   string
+	// skip is how many arguments stand before the command.
+	skip int
+	// assigns says that NAME=value may stand before the command.
+	assigns bool
+	// code names the options whose value is a shell command line.
+	code string
+	// joined says that the rest is a command line for a shell, not a list of words.
+	joined bool
+	via    Via
+	// special handles what the fields above cannot say; it returns the rest, or an
+	// evaluation to be made instead.
+	special func(m *Machine, c *Call, j *job) (rest []Value, inner func(*Machine) Value)
+}
+
+// wrappers by name.
+var wrappers map[string]wrapper
+
+func init0() map[string]wrapper {
+	plain := wrapper{via: ViaWrapper}
+	return map[string]wrapper{
+		"env": {values: "uCSa", long: "unset chdir split-string argv0", assigns: true, via: ViaWrapper, special: envSplit}, "nohup": plain, "setsid": plain, "builtin": plain, "unbuffer": plain, "rlwrap": plain, "ltrace": {values: "eosp", via: ViaWrapper}, "strace": {values: "eospPIE", via: ViaWrapper},
+		"command": {via: ViaWrapper, special: lookup}, "exec": {values: "a", via: ViaWrapper}, "time": {values: "fo", via: ViaWrapper},
+		"nice": {values: "n", long: "adjustment", via: ViaWrapper}, "ionice": {values: "cnp", via: ViaWrapper}, "chrt": {skip: 1, values: "TPD", via: ViaWrapper}, "taskset": {skip: 1, via: ViaWrapper},
+		"timeout": {values: "sk", long: "signal kill-after", skip: 1, via: ViaWrapper}, "gtimeout": {values: "sk", skip: 1, via: ViaWrapper}, "stdbuf": {values: "ioe", long: "input output error", via: ViaWrapper},
+		"sudo": {values: "ugUhpCTRDrtg", long: "user group host prompt chdir other-user role type close-from chroot command-timeout", assigns: true, via: ViaSudo, special: sudoShell}, "doas": {values: "uC", via: ViaSudo, special: sudoShell}, "pkexec": {long: "user", via: ViaSudo}, "gosu": {skip: 1, via: ViaSudo}, "su-exec": {skip: 1, via: ViaSudo}, "setpriv": {long: "reuid regid", via: ViaWrapper}, "capsh": {via: ViaWrapper, special: afterDashes},
+		"su": {values: "sgGwc", long: "shell command group", code: "c", via: ViaSudo, special: suCode}, "runuser": {values: "ugGs", long: "shell", code: "c", via: ViaSudo, special: suCode},
+		"xargs": {values: "IPLnsdaE", long: "max-args max-procs replace arg-file delimiter max-lines", via: ViaXargs, special: xargs}, "parallel": {values: "jNaSI", via: ViaXargs, joined: true, special: xargs}, "find": {via: ViaFind, special: find}, "fd": {via: ViaFind, special: find}, "gfind": {via: ViaFind, special: find},
+		"watch": {values: "nq", long: "interval", joined: true, via: ViaWrapper}, "script": {values: "cOITEm", code: "c", via: ViaWrapper, special: onlyCode}, "flock": {values: "wEc", code: "c", skip: 1, via: ViaWrapper},
+		"chroot": {long: "userspec groups", skip: 1, via: ViaBox}, "unshare": {values: "SGw", via: ViaBox}, "nsenter": {values: "tSGrw", long: "target", via: ViaBox}, "firejail": plain, "bwrap": {special: afterDashes, via: ViaBox}, "proot": {values: "rbw", via: ViaBox}, "fakeroot": plain, "fakechroot": plain, "systemd-nspawn": {values: "DM", via: ViaBox},
+		"busybox": {via: ViaWrapper}, "toybox": {via: ViaWrapper}, "ssh": {values: "bcDEeFIiJLlmOopQRSWw", skip: 1, joined: true, via: ViaRemote, special: sshProxy}, "sshpass": {values: "pfd", via: ViaWrapper}, "mosh": {skip: 1, via: ViaRemote}, "rsh": {skip: 1, values: "l", joined: true, via: ViaRemote},
+		"systemd-run": {values: "uptEMH", long: "unit property description slice on-active on-calendar uid gid setenv", via: ViaWrapper}, "caffeinate": {values: "tw", via: ViaWrapper}, "arch": plain, "setarch": {skip: 1, via: ViaWrapper}, "linux64": plain, "linux32": plain, "proxychains": {values: "f", via: ViaWrapper}, "proxychains4": {values: "f", via: ViaWrapper}, "torsocks": plain, "torify": plain, "dbus-run-session": {special: afterDashes, via: ViaWrapper}, "xvfb-run": {values: "nse", via: ViaWrapper}, "cgexec": {values: "g", via: ViaWrapper}, "numactl": plain, "prlimit": plain, "choom": {values: "np", via: ViaWrapper}, "cpulimit": {values: "lpe", via: ViaWrapper}, "logsave": {skip: 1, via: ViaWrapper}, "aa-exec": {values: "p", via: ViaWrapper}, "catchsegv": plain, "eatmydata": plain, "start-stop-daemon": {special: afterDashes, via: ViaWrapper}, "direnv": {skip: 2, via: ViaWrapper}, "entr": plain, "hyperfine": {joined: true, values: "wrmM", via: ViaWrapper}, "multitime": {values: "n", via: ViaWrapper}, "valgrind": plain, "softlimit": {values: "msdlpfc", via: ViaWrapper}, "chpst": {values: "uUnmdlpfctb/e", via: ViaWrapper}, "setlock": {skip: 1, via: ViaWrapper}, "dotenv": plain, "winpty": plain, "wsl": {special: afterDashes, via: ViaBox},
+		"docker": {special: container, via: ViaBox}, "podman": {special: container, via: ViaBox}, "nerdctl": {special: container, via: ViaBox}, "kubectl": {special: container, via: ViaBox}, "oc": {special: container, via: ViaBox}, "lxc": {special: container, via: ViaBox}, "docker-compose": {special: container, via: ViaBox},
+		"if": plain, "then": plain, "do": plain, "else": plain, "!": plain, "and": plain, "or": plain, "not": plain, "coproc": plain, "noglob": plain, "nocorrect": plain, "winetricks": plain,
+	}
+}
+
+func init1() bool { wrappers = init0(); return true }
+
+// ready fills wrappers, whose functions refer to it, once at start.
+var ready = init1()
+
+// unwrap returns the command that c runs, or nil if it runs none.
+func (w wrapper) unwrap(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	if w.special != nil {
+		if rest, inner := w.special(m, c, j); rest != nil || inner != nil {
+			return rest, inner
+		}
+		if w.via&(ViaFind|ViaBox) != 0 && w.skip == 0 && w.values == "" {
+			return nil, nil
+		}
+	}
+	rest := w.options(c.Args, j)
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	if w.joined {
+		text, in, via := joinFields(rest, " "), j.in, j.via|w.via|ViaString
+		job := *j
+		return nil, func(m *Machine) Value { return m.nest(text, in, via, &job) }
+	}
+	return rest, nil
+}
+
+// options skips the wrapper's own options and arguments.
+func (w wrapper) options(args []Value, j *job) []Value {
+	skip := w.skip
+	for i := 0; i < len(args); i++ {
+		s := args[i].S
+		switch {
+		case s == "--":
+			if skip > 0 {
+				continue
+			}
+			return args[i+1:]
+		case len(s) > 2 && s[0] == '-' && s[1] == '-':
+			if strings.IndexByte(s, '=') < 0 && hasWord(w.long, s[2:]) {
+				i++
+			}
+		case len(s) > 1 && s[0] == '-':
+			if k := strings.IndexAny(s[1:], w.values); k >= 0 && w.values != "" && k+2 == len(s) {
+				i++
+			}
+		case w.assigns && isAssign(s):
+			name, val, _ := strings.Cut(s, "=")
+			j.vars, j.env = append(j.vars, name), append(j.env, Value{val, args[i].Taint})
+		case skip > 0:
+			skip--
+		default:
+			return args[i:]
+		}
+	}
+	return nil
+}
+
+func hasWord(list, word string) bool {
+	for w := range strings.FieldsSeq(list) {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+func isAssign(s string) bool {
+	i := strings.IndexByte(s, '=')
+	if i <= 0 {
+		return false
+	}
+	for k := range i {
+		if c := s[k]; c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// value returns what follows one of the options, or stands in the same word.
+func value(args []Value, options ...string) (Value, bool) {
+	for i, a := range args {
+		for _, o := range options {
+			switch {
+			case a.S == o && i+1 < len(args):
+				return args[i+1], true
+			case len(o) > 2 && strings.HasPrefix(a.S, o+"="):
+				return Value{a.S[len(o)+1:], a.Taint}, true
+			case len(o) == 2 && len(a.S) > 2 && a.S[0] == '-' && a.S[1] != '-' && strings.HasPrefix(a.S, o):
+				return Value{a.S[2:], a.Taint}, true
+			case len(o) == 2 && len(a.S) > 2 && a.S[0] == '-' && a.S[1] != '-' && a.S[len(a.S)-1] == o[1] && i+1 < len(args) && letters(a.S[1:]):
+				return args[i+1], true
+			}
+		}
+	}
+	return Value{}, false
+}
+
+func letters(s string) bool {
+	for i := range len(s) {
+		if c := s[i] | 0x20; c < 'a' || c > 'z' {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// text makes an evaluation of a command line.
+func text(v Value, j *job, via Via) func(*Machine) Value {
+	job := *j
+	if v.Taint&Decoded != 0 {
+		via |= ViaHidden
+	}
+	return func(m *Machine) Value { return m.nest(v.S, job.in, job.via|via|ViaString, &job) }
+}
+
+func envSplit(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	if v, ok := value(c.Args, "-S", "--split-string"); ok {
+		return nil, text(v, j, ViaWrapper)
+	}
+	return nil, nil
+}
+
+// lookup is command -v, which runs nothing.
+func lookup(_ *Machine, c *Call, _ *job) ([]Value, func(*Machine) Value) {
+	if len(c.Args) > 1 && (c.Args[0].S == "-v" || c.Args[0].S == "-V") {
+		v := c.Args[1]
+		return nil, func(*Machine) Value { return Value{v.S + "\n", v.Taint} }
+	}
+	return nil, nil
+}
+
+// sudoShell is sudo -s and -i, which run a shell when no command is given, and sudo -e.
+func sudoShell(_ *Machine, c *Call, _ *job) ([]Value, func(*Machine) Value) {
+	if len(c.Args) > 0 && (c.Args[0].S == "-e" || c.Args[0].S == "-l" || c.Args[0].S == "-v" || c.Args[0].S == "-k") {
+		return nil, func(*Machine) Value { return Value{} }
+	}
+	return nil, nil
+}
+
+func suCode(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	if v, ok := value(c.Args, "-c", "--command"); ok {
+		return nil, text(v, j, ViaSudo)
+	}
+	if c.Name == "su" {
+		return nil, func(m *Machine) Value {
+			if j.in.piped && j.in.val.Known() && j.in.val.S != "" {
+				return m.nest(j.in.val.S, stream{}, j.via|ViaInput, j)
+			}
+			return Value{S: hole, Taint: Unknown}
+		}
+	}
+	return nil, nil
+}
+
+func onlyCode(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	if v, ok := value(c.Args, "-c", "--command"); ok {
+		return nil, text(v, j, ViaWrapper)
+	}
+	return nil, func(*Machine) Value { return Value{S: hole, Taint: Unknown} }
+}
+
+func afterDashes(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	for i, a := range c.Args {
+		switch a.S {
+		case "--":
+			if i+1 < len(c.Args) {
+				if c.Name == "capsh" {
+					if v, ok := value(c.Args[i+1:], "-c"); ok {
+						return nil, text(v, j, ViaWrapper)
+					}
+					return []Value{{S: "/bin/bash"}}, nil
+				}
+				return c.Args[i+1:], nil
+			}
+			if c.Name == "capsh" {
+				return []Value{{S: "/bin/bash"}}, nil
+			}
+		case "-x", "--exec", "--startas", "-a":
+			if c.Name == "start-stop-daemon" && i+1 < len(c.Args) {
+				return c.Args[i+1 : i+2], nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// sshProxy is ssh -o ProxyCommand=… and LocalCommand, which run on this machine.
+func sshProxy(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	for _, a := range c.Args {
+		for _, key := range [...]string{"ProxyCommand=", "ProxyCommand ", "LocalCommand=", "KnownHostsCommand="} {
+			if i := strings.Index(a.S, key); i >= 0 {
+				job := *j
+				cmd := strings.TrimLeft(a.S[i+len(key):], ";")
+				m.nest(cmd, stream{}, j.via|ViaEscape, &job)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// xargs gives the words of its input to the command.
+func xargs(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	w := wrappers["xargs"]
+	replace := ""
+	if v, ok := value(c.Args, "-I", "--replace"); ok {
+		replace = v.S
+	} else if hasAny(c.Args, "-i") {
+		replace = "{}"
+	}
+	rest := w.options(c.Args, j)
+	if len(rest) == 0 {
+		rest = []Value{{S: "echo"}}
+	}
+	in := j.in.val
+	if !j.in.piped {
+		in = Value{S: hole, Taint: Unknown}
+	}
+	var words []Value
+	if !in.Known() || in.S == "" {
+		words = []Value{{hole, in.Taint}}
+		if s := strings.TrimSpace(in.Plain()); s != "" && len(s) < 256 && !strings.Contains(s, "\n") {
+			words[0].S = strings.TrimSpace(in.S)
+		}
+	} else {
+		for f := range strings.FieldsFuncSeq(in.S, func(r rune) bool { return r == ' ' || r == '\n' || r == '\t' }) {
+			if words = append(words, Value{strings.Trim(f, "'\""), in.Taint}); len(words) == maxXargs {
+				break
+			}
+		}
+	}
+	out := make([]Value, 0, len(rest)+len(words))
+	if replace != "" {
+		whole := Value{strings.TrimRight(in.S, "\n"), in.Taint}
+		for _, a := range rest {
+			if strings.Contains(a.S, replace) && len(whole.S) < maxValue/16 {
+				a = Value{strings.ReplaceAll(a.S, replace, whole.S), a.Taint | whole.Taint}
+			}
+			out = append(out, a)
+		}
+	} else {
+		out = append(append(out, rest...), words...)
+	}
+	j.in = stream{Value{}, false}
+	if c.Name == "parallel" {
+		return nil, text(Value{joinFields(out, " "), in.Taint}, j, ViaXargs)
+	}
+	return out, nil
+}
+
+// maxXargs is how many words of known input xargs passes on.
+const maxXargs = 128
+
+func hasAny(args []Value, names ...string) bool {
+	for _, a := range args {
+		for _, n := range names {
+			if a.S == n {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// find evaluates the commands of -exec and -ok with a name below its start.
+func find(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	args := c.Args
+	start := Value{S: "."}
+	if len(args) > 0 && args[0].S != "" && args[0].S[0] != '-' && args[0].S != "(" && args[0].S != "!" {
+		start = args[0]
+	}
+	found := Value{start.S, start.Taint}
+	if found.S != "/" {
+		found.S = strings.TrimSuffix(found.S, "/")
+	} else {
+		found.S = ""
+	}
+	found.S += "/" + hole
+	if v, ok := value(args, "-name", "-iname"); ok && v.Known() {
+		found.S += "/" + strings.ReplaceAll(v.S, "*", hole)
+	}
+	if v, ok := value(args, "-path", "-wholename"); ok && v.Known() {
+		found.S += "/" + strings.ReplaceAll(v.S, "*", hole)
+	}
+	var runs [][]Value
+	for i := 0; i < len(args); i++ {
+		switch args[i].S {
+		case "-exec", "-execdir", "-ok", "-okdir", "-x", "--exec", "-X":
+			if c.Name != "fd" && args[i].S[0] == '-' && len(args[i].S) < 3 {
+				continue
+			}
+			end := i + 1
+			for end < len(args) && args[end].S != ";" && args[end].S != "+" && args[end].S != `\;` {
+				end++
+			}
+			cmd := make([]Value, 0, end-i)
+			for _, a := range args[i+1 : end] {
+				if strings.Contains(a.S, "{}") && len(a.S) < maxValue/16 {
+					a.S = strings.ReplaceAll(a.S, "{}", found.S)
+				}
+				cmd = append(cmd, a)
+			}
+			if len(cmd) > 0 && len(runs) < maxRounds {
+				runs = append(runs, cmd)
+			}
+			i = end
+		}
+	}
+	job := *j
+	job.via |= ViaFind
+	return nil, func(m *Machine) Value {
+		for _, cmd := range runs {
+			m.run(cmd, job)
+		}
+		return Value{found.S + "\n", start.Taint | Unknown}
+	}
+}
+
+// container finds the command that docker run, docker exec, kubectl exec and their kin
+// run in a container.
+func container(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	verb := -1
+	for i, a := range c.Args {
+		if a.S == "exec" || a.S == "run" || a.S == "debug" {
+			verb = i
+			break
+		}
+		if a.S == "" || a.S[0] != '-' && i > 3 {
+			break
+		}
+	}
+	none := func(m *Machine) Value { return m.output(&Call{Name: "docker"}, j) }
+	if verb < 0 {
+		return nil, none
+	}
+	args := c.Args[verb+1:]
+	for i, a := range args {
+		if a.S == "--" {
+			if i+1 < len(args) {
+				return args[i+1:], nil
+			}
+			return nil, none
+		}
+	}
+	w := wrapper{skip: 1, values: "vepuwhlmcan", long: "name env volume user workdir publish network entrypoint mount hostname cpus memory label env-file platform cap-add cap-drop security-opt device pid ipc restart ulimit add-host link index image overrides tmpfs volumes-from gpus dns context namespace userns shm-size log-driver log-opt cgroupns pull container"}
+	if rest := w.options(args, &job{}); len(rest) > 0 {
+		return rest, nil
+	}
+	return nil, none
+}

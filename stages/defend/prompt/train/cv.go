@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// crossValidate scores each source by a model that has not seen it, nor any text that
+// was made of it.
+func crossValidate(o options, docs []*doc) error {
+	if _, _, err := validate(o, docs); err != nil {
+		return err
+	}
+	report(os.Stdout, docs)
+	if o.out != "" {
+		return writeScores(o.out, docs)
+	}
+	return nil
+}
+
+// validate gives every text the score of a model that has not seen its source, and
+// returns the thresholds of 1 % and 0.1 % false positives on everyday texts.
+func validate(o options, docs []*doc) (low, high float64, err error) {
+	synth := grammarDocs()
+	all := append(append([]*doc(nil), docs...), synth...)
+	extract(all)
+	groups := foldGroups(docs)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, o.workers)
+	for _, g := range groups {
+		wg.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots; wg.Done() }()
+			held := map[string]bool{}
+			for _, f := range g {
+				held[f] = true
+			}
+			train := trainingSet(all, held)
+			l := fit(train, o.epochs)
+			for _, d := range docs {
+				if held[d.fold] {
+					s, _, _ := l.best(d)
+					d.score = float64(s)
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	low, high = thresholds(docs)
+	return low, high, nil
+}
+
+func thresholds(docs []*doc) (low, high float64) {
+	var everyday []float64
+	for _, d := range docs {
+		if !d.bad && !hard[d.category] {
+			everyday = append(everyday, d.score)
+		}
+	}
+	return threshold(everyday, .01), threshold(everyday, .001)
+}
+
+func touches(d *doc, held map[string]bool) bool {
+	for p := range d.parts {
+		if held[p] {
+			return true
+		}
+	}
+	return false
+}
+
+// benignFolds is into how many folds the sources without attacks are spread.
+const benignFolds = 3
+
+// foldGroups returns the sources to hold out together: each source of attacks alone with
+// some of the harmless ones.
+func foldGroups(docs []*doc) [][]string {
+	bad, all := map[string]int{}, map[string]int{}
+	for _, d := range docs {
+		all[d.fold]++
+		if d.bad {
+			bad[d.fold]++
+		}
+	}
+	var groups [][]string
+	for _, f := range sorted(bad) {
+		groups = append(groups, []string{f})
+	}
+	for i, f := range benignOnly(all, bad) {
+		g := i % len(groups)
+		groups[g] = append(groups[g], f)
+	}
+	return groups
+}
+
+func benignOnly(all, bad map[string]int) (out []string) {
+	for _, f := range sorted(all) {
+		if bad[f] == 0 {
+			out = append(out, f)
+		}
+	}
+	return
+}
+
+var hard = map[string]bool{"notinject": true, "hard-benign": true, "hard-benign-wildguard": true, "security-benign": true,
+	"security-article": true, "security-article-multilingual": true}
+
+// threshold is the smallest score that at most share of the sorted scores reach.
+func threshold(scores []float64, share float64) float64 {
+	sort.Sort(sort.Reverse(sort.Float64Slice(scores)))
+	k := int(share * float64(len(scores)))
+	if k >= len(scores) {
+		return math.Inf(-1)
+	}
+	return math.Nextafter(scores[k], math.Inf(1))
+}
+
+func report(out *os.File, docs []*doc) {
+	t1, t01 := thresholds(docs)
+	type row struct{ n, a, b int }
+	rows := map[string]*row{}
+	add := func(k string, d *doc) {
+		r := rows[k]
+		if r == nil {
+			r = &row{}
+			rows[k] = r
+		}
+		r.n++
+		if d.score >= t1 {
+			r.a++
+		}
+		if d.score >= t01 {
+			r.b++
+		}
+	}
+	for _, d := range docs {
+		switch {
+		case d.bad && strings.HasPrefix(d.category, "x-"):
+			add("C x  "+d.source, d)
+		case d.bad:
+			add("A recall all", d)
+			add("A recall "+d.category, d)
+			add("B recall "+d.source+" "+d.category, d)
+			if d.parts != nil {
+				add("B recall composed of "+d.fold, d)
+			}
+		case hard[d.category]:
+			add("A fpr hard", d)
+			add("C fpr "+d.source+" "+d.category, d)
+		default:
+			add("A fpr everyday", d)
+			add("C fpr "+d.source+" "+d.category, d)
+		}
+	}
+	var names []string
+	for k := range rows {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	fmt.Fprintf(out, "T1=%.3f T01=%.3f\n", t1, t01)
+	for _, k := range names {
+		r := rows[k]
+		if strings.HasPrefix(k, "C fpr") && r.a == 0 {
+			continue
+		}
+		fmt.Fprintf(out, "%-60s %5d %7.2f %7.2f\n", k, r.n, 100*float64(r.a)/float64(r.n), 100*float64(r.b)/float64(r.n))
+	}
+}
+
+func writeScores(path string, docs []*doc) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, d := range docs {
+		fmt.Fprintf(f, "{\"id\":%q,\"score\":%g}\n", d.id, d.score)
+	}
+	return f.Close()
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"sluice/stages/defend/prompt/model"
+)
+
+// learner is logistic regression by AdaGrad over the best window of each text: of an
+// attack the window that looks most like one is learnt, of harmless text the window that
+// looks most like an attack.
+type learner struct {
+	w, g2      []float32
+	rng        uint64
+	sums       []float32
+	topicValue float32
+}
+
+// Settings of the training. They were chosen by cross-validation, once for all sources.
+func env(k string, d float64) float64 {
+	if v, err := strconv.ParseFloat(os.Getenv(k), 64); err == nil {
+		return v
+	}
+	return d
+}
+
+var windows = sizes(os.Getenv("WINS"))
+
+func sizes(s string) []int {
+	var out []int
+	for _, f := range strings.Split(s, ",") {
+		if n, err := strconv.Atoi(f); err == nil {
+			out = append(out, n)
+		}
+	}
+	if out == nil {
+		out = []int{8, 16, 32}
+	}
+	return out
+}
+
+var (
+	window     = int(env("WIN", 40))
+	topicScale = float32(env("TOPIC", 20))
+	topicDrop  = env("TOPICDROP", 0.3)
+	clip       = float32(env("CLIP", -9))
+	rate       = float32(env("RATE", 0.02))
+	decay      = float32(env("DECAY", 0.01))
+	dropout    = env("DROP", 0.15)
+	group      = env("GROUP", 0.4)
+	power      = env("POW", -0.3)
+	badShare   = env("BAD", 0.5)
+)
+
+func newLearner() *learner {
+	return &learner{w: make([]float32, model.Features), g2: make([]float32, model.Features), rng: 0x9E3779B97F4A7C15}
+}
+
+func (l *learner) next() uint64 {
+	l.rng ^= l.rng << 13
+	l.rng ^= l.rng >> 7
+	l.rng ^= l.rng << 17
+	return l.rng
+}
+
+func (l *learner) shuffle(docs []*doc) {
+	for i := len(docs) - 1; i > 0; i-- {
+		j := int(l.next() % uint64(i+1))
+		docs[i], docs[j] = docs[j], docs[i]
+	}
+}
+
+// best returns the window of d with the largest score.
+func (l *learner) best(d *doc) (score float32, from, to int) {
+	n := len(d.ends)
+	if n == 0 {
+		return float32(math.Inf(-1)), 0, 0
+	}
+	l.sums = l.sums[:0]
+	sum, at, topic := float32(0), int32(0), float32(0)
+	for _, end := range d.ends {
+		topic += l.w[model.Topic(d.feats[at])]
+		for _, f := range d.feats[at:end] {
+			sum += l.w[f]
+		}
+		at = end
+		l.sums = append(l.sums, sum)
+	}
+	topic *= topicScale / float32(n)
+	score = float32(math.Inf(-1))
+	for _, size := range windows {
+		for i := 0; ; i += model.Stride {
+			before := float32(0)
+			if i > 0 {
+				before = l.sums[i-1]
+			}
+			end := min(i+size, n)
+			a, b := model.Biases(end-i, n)
+			if s := l.sums[end-1] - before + l.w[a] + l.w[b] + topic; s > score {
+				score, from, to = s, i, end
+			}
+			if end == n {
+				break
+			}
+		}
+	}
+	return score, from, to
+}
+
+// step learns from one text.
+func (l *learner) step(d *doc) {
+	if len(d.ends) == 0 {
+		return
+	}
+	_, from, to := l.best(d)
+	l.learn(d, from, to, d.bad)
+	if n := len(d.ends); !d.bad && n > 2*window { // and a window anywhere
+		from := int(l.next() % uint64(n-window))
+		l.learn(d, from, from+window, false)
+	}
+}
+
+func (l *learner) learn(d *doc, from, to int, bad bool) {
+	start := int32(0)
+	if from > 0 {
+		start = d.ends[from-1]
+	}
+	feats := d.feats[start:d.ends[to-1]]
+	seed := l.next()
+	below := uint64(dropout * (1 << 24))
+	conceptOnly := float64(l.next()>>40) < group*(1<<24)
+	keep := func(i int) bool {
+		x := (seed + uint64(i)*0x9E3779B97F4A7C15)
+		x ^= x >> 29
+		x *= 0xBF58476D1CE4E5B9
+		if x>>40 < below {
+			return false
+		}
+		return !conceptOnly || feats[i] < 1<<15
+	}
+	a, b := model.Biases(to-from, len(d.ends))
+	z := float64(l.w[a] + l.w[b])
+	for i, f := range feats {
+		if keep(i) {
+			z += float64(l.w[f])
+		}
+	}
+	noTopic := float64(l.next()>>40) < topicDrop*(1<<24) || topicScale == 0
+	tv := topicScale / float32(len(d.ends))
+	if !noTopic {
+		at := int32(0)
+		sum := float32(0)
+		for _, end := range d.ends {
+			sum += l.w[model.Topic(d.feats[at])]
+			at = end
+		}
+		z += float64(sum * tv)
+	}
+	p := 1 / (1 + math.Exp(-z))
+	y := 0.0
+	if bad {
+		y = 1
+	}
+	g := float32(p-y) * d.weight
+	if g < 1e-4 && g > -1e-4 {
+		return
+	}
+	l.update(a, g)
+	l.update(b, g)
+	if !noTopic {
+		at := int32(0)
+		for _, end := range d.ends {
+			l.update(model.Topic(d.feats[at]), g*tv)
+			at = end
+		}
+	}
+	for i, f := range feats {
+		if keep(i) {
+			l.update(f, g)
+		}
+	}
+}
+
+func (l *learner) update(f uint32, g float32) {
+	w := l.w[f]
+	g += decay * w
+	l.g2[f] += g * g
+	w -= rate * g / (float32(math.Sqrt(float64(l.g2[f]))) + 0.1)
+	if w < clip && (f < 1<<15-64 || f >= 1<<15) {
+		w = clip
+	}
+	l.w[f] = w
+}
+
+// fit trains on docs, in an order of its own.
+func fit(docs []*doc, epochs int) *learner {
+	l := newLearner()
+	order := append([]*doc(nil), docs...)
+	mean := make([]float32, len(l.w))
+	from := epochs / 2
+	for e := range epochs {
+		l.shuffle(order)
+		for _, d := range order {
+			l.step(d)
+		}
+		if e >= from {
+			for i, w := range l.w {
+				mean[i] += w / float32(epochs-from)
+			}
+		}
+	}
+	l.w = mean
+	return l
+}
+
+// balance weighs texts so that a large source does not drown the others.
+func balance(docs []*doc) {
+	size := map[string]float64{}
+	for _, d := range docs {
+		size[key(d)]++
+	}
+	total := map[bool]float64{}
+	for _, d := range docs {
+		d.weight = float32(math.Pow(size[key(d)], power))
+		if strings.HasPrefix(d.source, "grammar-") {
+			d.weight *= float32(env("GW", 1))
+		}
+		total[d.bad] += float64(d.weight)
+	}
+	for _, d := range docs {
+		share := 1 - badShare
+		if d.bad {
+			share = badShare
+		}
+		d.weight *= float32(share * float64(len(docs)) / total[d.bad])
+	}
+}
+
+func key(d *doc) string {
+	if d.bad {
+		return "+" + d.source
+	}
+	return "-" + d.source
+}

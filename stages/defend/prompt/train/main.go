@@ -1,0 +1,50 @@
+// Command train makes the tables of the prompt defender from labelled texts: the fold
+// table, the packed lexicon and the weights. It is deterministic bit for bit: fixed
+// seeds, and every model is trained by one goroutine.
+//
+//	go run ./stages/defend/prompt/train -tables        fold.bin and lexicon.bin
+//	go run ./stages/defend/prompt/train -cv            leave-one-source-out figures
+//	go run ./stages/defend/prompt/train                weights.bin
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "train:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var o options
+	flag.StringVar(&o.data, "data", "/work/shared/defender/train_prompts.jsonl", "labelled texts")
+	flag.StringVar(&o.dir, "dir", "stages/defend/prompt", "the package's folder")
+	flag.BoolVar(&o.tables, "tables", false, "make fold.bin and lexicon.bin only")
+	flag.BoolVar(&o.cv, "cv", false, "cross-validate by source instead of writing weights")
+	flag.StringVar(&o.out, "out", "", "with -cv: write held-out scores as JSON lines here")
+	flag.IntVar(&o.epochs, "epochs", 8, "passes over the data")
+	flag.IntVar(&o.workers, "workers", 2, "folds trained at a time")
+	flag.Parse()
+	if o.tables {
+		return makeTables(o)
+	}
+	docs, err := load(o.data)
+	if err != nil {
+		return err
+	}
+	if o.cv {
+		return crossValidate(o, docs)
+	}
+	return trainAll(o, docs)
+}
+
+type options struct {
+	data, dir, out  string
+	tables, cv      bool
+	epochs, workers int
+}

@@ -1,0 +1,133 @@
+package secrets
+
+// automaton finds all keywords in one pass over the text (Aho-Corasick as a dense table
+// over byte classes; ASCII letter case is ignored). It is read-only once built.
+type automaton struct {
+	class    [256]uint8
+	shift    uint     // classes are padded to a power of two
+	next     []uint16 // state<<shift | class -> state
+	firstOut uint16   // states from here on end a keyword
+	outs     [][]uint16
+}
+
+// maxStates bounds the table by its index type.
+const maxStates = 1 << 16
+
+// build makes the automaton; a hit on words[i] is reported as i.
+func build(words [][]byte) *automaton {
+	a := &automaton{}
+	classes := 1 // 0 = in no keyword
+	for _, w := range words {
+		for _, c := range w {
+			c = lower(c)
+			if a.class[c] == 0 {
+				a.class[c] = uint8(classes)
+				if c >= 'a' && c <= 'z' {
+					a.class[c-'a'+'A'] = uint8(classes)
+				}
+				classes++
+			}
+		}
+	}
+	for 1<<a.shift < classes {
+		a.shift++
+	}
+	t := newTrie(words, &a.class, classes)
+	t.link(classes)
+	a.number(t, classes)
+	return a
+}
+
+// trie is the automaton while it is built.
+type trie struct {
+	child [][]int32 // state, class -> state; -1 = none
+	outs  [][]uint16
+}
+
+func newTrie(words [][]byte, class *[256]uint8, classes int) *trie {
+	t := &trie{}
+	t.add(classes)
+	for i, w := range words {
+		s := int32(0)
+		for _, c := range w {
+			k := class[lower(c)]
+			if t.child[s][k] < 0 {
+				t.child[s][k] = t.add(classes)
+			}
+			s = t.child[s][k]
+		}
+		t.outs[s] = append(t.outs[s], uint16(i))
+	}
+	return t
+}
+
+func (t *trie) add(classes int) int32 {
+	row := make([]int32, classes)
+	for i := range row {
+		row[i] = -1
+	}
+	t.child, t.outs = append(t.child, row), append(t.outs, nil)
+	return int32(len(t.child) - 1)
+}
+
+// link turns the trie into an automaton: every missing child becomes that of the longest
+// suffix that has one, and keywords that are suffixes of others end with them.
+func (t *trie) link(classes int) {
+	fail := make([]int32, len(t.child))
+	var queue []int32
+	for k := range classes {
+		if c := t.child[0][k]; c > 0 {
+			queue = append(queue, c)
+		} else {
+			t.child[0][k] = 0
+		}
+	}
+	for len(queue) > 0 {
+		s := queue[0]
+		queue = queue[1:]
+		t.outs[s] = append(t.outs[s], t.outs[fail[s]]...)
+		for k := range classes {
+			c := t.child[s][k]
+			if c < 0 {
+				t.child[s][k] = t.child[fail[s]][k]
+				continue
+			}
+			fail[c] = t.child[fail[s]][k]
+			queue = append(queue, c)
+		}
+	}
+}
+
+// number gives states that end keywords the highest numbers, so that the loop over the
+// text needs one comparison.
+func (a *automaton) number(t *trie, classes int) {
+	to := make([]uint16, len(t.child))
+	n := uint16(0)
+	for pass := range 2 {
+		for s := range t.child {
+			if (len(t.outs[s]) > 0) == (pass == 1) {
+				to[s] = n
+				n++
+				if pass == 1 {
+					a.outs = append(a.outs, t.outs[s])
+				}
+			}
+		}
+		if pass == 0 {
+			a.firstOut = n
+		}
+	}
+	a.next = make([]uint16, len(t.child)<<a.shift)
+	for s, row := range t.child {
+		for k := range classes {
+			a.next[int(to[s])<<a.shift|k] = to[row[k]]
+		}
+	}
+}
+
+func lower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
