@@ -27,7 +27,7 @@ func Command() *cobra.Command {
 			"docs/bench.md says how every published figure was made.",
 		SilenceUsage: true,
 	}
-	cmd.AddCommand(loadCommand(), floodCommand(), idleCommand(), soakCommand(), limitCommand(), fsyncCommand(), sinkCommand(), modelCommand(), compareCommand(), reportCommand())
+	cmd.AddCommand(loadCommand(), floodCommand(), idleCommand(), soakCommand(), limitCommand(), fsyncCommand(), sinkCommand(), modelCommand(), compareCommand(), reportCommand(), suiteCommand())
 	return cmd
 }
 

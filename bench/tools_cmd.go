@@ -199,12 +199,12 @@ func reportCommand() *cobra.Command {
 	return cmd
 }
 
-func writeReport(file string, inputs []report.Input) error {
+func writeReport(file string, inputs []report.Input, verdicts ...compare.Verdict) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return fmt.Errorf("bench report: %w", err)
 	}
-	if err := report.Write(f, inputs, time.Now()); err != nil {
+	if err := report.Write(f, inputs, time.Now(), verdicts...); err != nil {
 		_ = f.Close()
 		_ = os.Remove(file)
 		return err

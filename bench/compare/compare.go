@@ -183,6 +183,13 @@ func median(v []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
+// Median is the metric of one scenario and target (names as in Row); 0 when it was not
+// measured.
+func (r *Result) Median(scenario, target, metric string) float64 {
+	v, _ := r.median(scenario, target, metric)
+	return v
+}
+
 func (r *Result) median(scenario, target, metric string) (float64, bool) {
 	for _, row := range r.Rows {
 		if row.Scenario == scenario && row.Target == target && row.Metric == metric {

@@ -64,9 +64,10 @@ type tableRow struct {
 
 type cell struct{ Value, Ratio string }
 
-// Write reads the inputs (results of load or compare) and writes the page.
-func Write(out io.Writer, inputs []Input, now time.Time) error {
-	p := page{Title: "Sluice bench", Made: now.UTC().Format("2006-01-02 15:04 UTC")}
+// Write reads the inputs (results of load or compare) and writes the page. verdicts stand
+// above those of the comparisons.
+func Write(out io.Writer, inputs []Input, now time.Time, verdicts ...compare.Verdict) error {
+	p := page{Title: "Sluice bench", Made: now.UTC().Format("2006-01-02 15:04 UTC"), Verdicts: verdicts}
 	var plain []column
 	for _, in := range inputs {
 		single, several, err := parse(in)

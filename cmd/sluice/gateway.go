@@ -321,6 +321,7 @@ func (g *Gateway) Stop(ctx context.Context) error {
 func (g *Gateway) shutdown(ctx context.Context) error {
 	g.ready.Store(false)
 	g.stages.schedule.Hold()
+	g.runs.Hold()
 	g.connect.Close() // delayed refusals go now instead of holding the drain
 	g.stages.dispatch.ReleaseWaits()
 	g.log.Info("stopping: draining")

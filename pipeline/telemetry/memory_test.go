@@ -161,3 +161,15 @@ func TestDefaultsAreValid(t *testing.T) {
 		}
 	}
 }
+
+func TestHeapFloor(t *testing.T) {
+	for _, c := range []struct {
+		limit int64
+		gogc  string
+		want  int
+	}{{0, "", heapFloorBytes}, {1 << 30, "", heapFloorBytes}, {64 << 20, "", 0}, {0, "50", 0}, {0, "off", 0}} {
+		if got := heapFloor(MemoryLimit{Bytes: c.limit}, env(map[string]string{"GOGC": c.gogc})); len(got) != c.want {
+			t.Errorf("limit %d GOGC %q: %d bytes, want %d", c.limit, c.gogc, len(got), c.want)
+		}
+	}
+}

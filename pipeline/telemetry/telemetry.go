@@ -39,6 +39,7 @@ type Telemetry struct {
 	// Limit is the Go runtime's memory limit as Start found or set it.
 	Limit MemoryLimit
 
+	floor  []byte // see heapFloor
 	conf   Config
 	meter  *sdkmetric.MeterProvider // nil unless metrics leave by OTLP
 	cancel context.CancelFunc
@@ -90,6 +91,7 @@ func (t *Telemetry) start(ctx context.Context, o Options, console io.Writer) err
 		return err
 	}
 	t.Limit = SetMemoryLimit(o.Config.Memory.LimitRatio, o.Getenv)
+	t.floor = heapFloor(t.Limit, o.Getenv)
 	t.Memory = NewMemory(o.Config.Memory, t.Logs.Logger, o.OnMemory)
 	if err := t.register(o.Version); err != nil {
 		return err

@@ -65,8 +65,18 @@ func refuse(format string, args ...any) error {
 	return &RequestError{Message: fmt.Sprintf(format, args...)}
 }
 
+// maxIssueText bounds what an issue repeats of a document, in bytes.
+const maxIssueText = 400
+
+func clip(s string) string {
+	if len(s) <= maxIssueText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxIssueText], "") + "..."
+}
+
 func newIssue(from *layers, path []string, message string) Issue {
-	i := Issue{Path: pathString(path), Message: message}
+	i := Issue{Path: clip(pathString(path)), Message: clip(message)}
 	if from != nil {
 		if o := from.origin(path); o.Kind != OriginDefault {
 			i.Source = o.String()

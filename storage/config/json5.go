@@ -15,7 +15,7 @@ type SyntaxError struct {
 
 // Error uses the words of the real gateway's parser, which clients show as they are.
 func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("SyntaxError: JSON5: %s at %d:%d", e.Msg, e.Line, e.Col)
+	return fmt.Sprintf("SyntaxError: JSON5: %s at %d:%d", clip(e.Msg), e.Line, e.Col)
 }
 
 // node is one value of a parsed document with its place in the text, so that errors can

@@ -93,3 +93,24 @@ func find(settings []setting, path []string) string {
 	}
 	return ""
 }
+
+// forget removes what environment and flags say of these keys.
+func (l *layers) forget(paths [][]string) {
+	for _, p := range paths {
+		remove(l.env, p)
+		remove(l.flags, p)
+	}
+}
+
+func remove(tree map[string]any, path []string) {
+	for len(path) > 1 {
+		next, ok := tree[path[0]].(map[string]any)
+		if !ok {
+			return
+		}
+		tree, path = next, path[1:]
+	}
+	if len(path) == 1 {
+		delete(tree, path[0])
+	}
+}

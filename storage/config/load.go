@@ -97,8 +97,9 @@ func (o *Options) limits(s *Snapshot) Config {
 	return Default()
 }
 
-// build turns the file's bytes and the other sources into a snapshot.
-func (o *Options) build(raw []byte, exists bool) (*Snapshot, error) {
+// build turns the file's bytes and the other sources into a snapshot. Environment and
+// flags do not count for the keys in bare.
+func (o *Options) build(raw []byte, exists bool, bare ...[]string) (*Snapshot, error) {
 	doc := missingDocument(o.Path)
 	if exists {
 		var err error
@@ -111,6 +112,7 @@ func (o *Options) build(raw []byte, exists bool) (*Snapshot, error) {
 	l.env, l.envFrom, issues = o.Schema.readEnv(o.Environ, o.ReservedEnv)
 	l.flags, l.flagFrom, more = o.Schema.readFlags(o.Flags)
 	issues = append(issues, more...)
+	l.forget(bare)
 	s := &Snapshot{Path: o.Path, Exists: exists, Hash: hashRaw(raw, o.HashKey), LoadedAtMs: o.Now().UnixMilli(), schema: o.Schema, layers: l, effective: l.merged()}
 	s.values, more = o.Schema.decode(s.effective, l)
 	if issues = append(issues, more...); len(issues) > 0 {
@@ -129,7 +131,7 @@ func (o *Options) build(raw []byte, exists bool) (*Snapshot, error) {
 }
 
 func syntaxIssue(path string, err error) Issue {
-	i := Issue{Message: err.Error(), Source: filepath.Base(path)}
+	i := Issue{Message: clip(err.Error()), Source: filepath.Base(path)}
 	var at *SyntaxError
 	if errors.As(err, &at) {
 		i.Source = fmt.Sprintf("%s:%d", filepath.Base(path), at.Line)

@@ -346,3 +346,14 @@ func TestSymlinkStays(t *testing.T) {
 		t.Error("the link was replaced")
 	}
 }
+
+// A value that a flag hides for now is still checked: a start without the flag would
+// refuse the file that was acknowledged.
+func TestShadowedValueIsChecked(t *testing.T) {
+	m := mustOpen(t, filepath.Join(t.TempDir(), "sluice.json5"), func(o *Options) { o.Flags = map[string]string{"gateway.port": "18789"} })
+	for raw, ok := range map[string]bool{`{"gateway":{"port":-1}}`: false, `{"gateway":{"port":18790}}`: true} {
+		if _, err := m.Set(WriteRequest{Raw: raw, BaseHash: m.Current().Hash}); (err == nil) != ok {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}

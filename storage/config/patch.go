@@ -9,7 +9,8 @@ import (
 // modules): an RFC 7396 merge in which arrays of objects with ids merge by id, and an
 // array never loses entries unless the caller lists its path in replacePaths.
 
-// blockedKeys are ignored in a patch, as upstream ignores them.
+// blockedKeys name nothing in a lookup, as upstream. In a document they are unknown keys
+// like any other: upstream drops them in silence.
 var blockedKeys = map[string]bool{"__proto__": true, "constructor": true, "prototype": true}
 
 var innerIndex = regexp.MustCompile(`\[\d+\]\.`)
@@ -48,7 +49,6 @@ func mergePatch(base, patch any, replace map[string]bool, path string) any {
 	for k, v := range pm {
 		p := patchPath(path, k)
 		switch {
-		case blockedKeys[k]:
 		case v == nil:
 			delete(out, k)
 		default:
@@ -158,9 +158,6 @@ func destroyedArrays(base, patch, merged any, path string) []string {
 	mm, _ := merged.(map[string]any)
 	var out []string
 	for _, k := range sortedKeys(pm) {
-		if blockedKeys[k] {
-			continue
-		}
 		p := patchPath(path, k)
 		bl, isList := bm[k].([]any)
 		pl, patchesList := pm[k].([]any)
@@ -232,9 +229,7 @@ func arraysBelow(v any, path string) []string {
 	m, _ := v.(map[string]any)
 	var out []string
 	for _, k := range sortedKeys(m) {
-		if !blockedKeys[k] {
-			out = append(out, arraysBelow(m[k], patchPath(path, k))...)
-		}
+		out = append(out, arraysBelow(m[k], patchPath(path, k))...)
 	}
 	return out
 }
@@ -268,7 +263,7 @@ func projectAt(source, runtime, candidate any, inRuntime bool) (any, bool) {
 	for k, v := range cm {
 		rv, has := rm[k]
 		p, ch := projectAt(sm[k], rv, v, has)
-		if ch && !blockedKeys[k] {
+		if ch {
 			out[k] = p
 			changed = true
 		}

@@ -98,16 +98,16 @@ func (s *Schema) needRestart(keys []string) []string {
 
 // shadowed lists the keys of a file that the environment or a flag overrides, so that
 // somebody who writes the file learns why nothing happens.
-func (l *layers) shadowed(keys []string) []string {
-	var out []string
+func (l *layers) shadowed(keys []string) (paths [][]string, notes []string) {
 	for _, k := range keys {
 		path, err := splitPath(k)
 		if err != nil {
 			continue
 		}
 		if o := l.origin(path); o.Kind == OriginEnv || o.Kind == OriginFlag {
-			out = append(out, fmt.Sprintf("%s is set by %s, which wins over the file", k, o))
+			paths = append(paths, path)
+			notes = append(notes, fmt.Sprintf("%s is set by %s, which wins over the file", k, o))
 		}
 	}
-	return out
+	return paths, notes
 }

@@ -248,11 +248,14 @@ func (m *Manager) commit(disk *onDisk, out []byte, reason string) (*WriteResult,
 	}
 	next, err := m.opts.build(out, true)
 	if err != nil {
-		var inv *InvalidError
-		if errors.As(err, &inv) {
-			return nil, &RequestError{Message: inv.Error(), Issues: inv.Issues}
+		return nil, refusal(err)
+	}
+	written := diffPaths(disk.doc.tree, next.layers.doc.tree, nil)
+	paths, shadowed := next.layers.shadowed(written)
+	if len(paths) > 0 { // a start without the flag or variable must not refuse the file
+		if _, err := m.opts.build(out, true, paths...); err != nil {
+			return nil, refusal(err)
 		}
-		return nil, err
 	}
 	if m.opts.OnRevision != nil && disk.doc.exists {
 		r := Revision{Path: m.opts.Path, Raw: disk.raw, Hash: disk.hash, AtMs: m.opts.Now().UnixMilli(), Reason: reason}
@@ -270,9 +273,17 @@ func (m *Manager) commit(disk *onDisk, out []byte, reason string) (*WriteResult,
 	changed := Diff(old, next)
 	m.seen, m.seenSet = out, true
 	m.adopt(old, next)
-	written := diffPaths(disk.doc.tree, next.layers.doc.tree, nil)
 	return &WriteResult{
 		OK: true, Path: m.opts.Path, Hash: next.Hash, Conf: next.Redacted(), ChangedPaths: changed,
-		RestartPaths: m.opts.Schema.needRestart(changed), Shadowed: next.layers.shadowed(written), Snapshot: next,
+		RestartPaths: m.opts.Schema.needRestart(changed), Shadowed: shadowed, Snapshot: next,
 	}, nil
+}
+
+// refusal is the answer to a document that is not valid.
+func refusal(err error) error {
+	var inv *InvalidError
+	if errors.As(err, &inv) {
+		return &RequestError{Message: inv.Error(), Issues: inv.Issues}
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package badinput_test
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"net/http"
 	"strings"
@@ -264,12 +265,42 @@ func TestDeviceProofs(t *testing.T) {
 	g := start(t, settings{"gateway.handshake.failureDelayMs": 0})
 	key, other := newDevice(t), newDevice(t)
 	c := clientOf("cli", "cli", "operator.read").as(key)
-	for _, x := range []struct {
-		name   string
-		spoil  func(p *peer, proof object) connectParams
-		code   string
-		reason string
-	}{
+	for _, x := range spoiltProofs(c, other) {
+		t.Run(x.name, func(t *testing.T) {
+			p := g.dial(t)
+			params := x.spoil(p, c.proof(p.challenge.Nonce, p.challenge.TS))
+			params.key = nil
+			p.refusedConnect(params, "INVALID_REQUEST", x.reason, fmt.Sprintf(`{"code":%q}`, x.code))
+		})
+	}
+	t.Run("a proof is good for one connection", func(t *testing.T) {
+		p := g.dial(t)
+		used := p.g.dial(t)
+		text := c.encode(used)
+		used.send(requestFrame("c", "connect", text))
+		if r := used.answer("c"); !r.OK {
+			t.Fatal(r)
+		}
+		used.bye()
+		p.send(requestFrame("c", "connect", text))
+		if r := p.answer("c"); r.Error.Message != "device nonce mismatch" {
+			t.Error(r)
+		}
+		p.wantGone()
+	})
+}
+
+// spoiltProof changes a device's proof; code and reason are those of the refusal.
+type spoiltProof struct {
+	name   string
+	spoil  func(p *peer, proof object) connectParams
+	code   string
+	reason string
+}
+
+func spoiltProofs(c connectParams, other ed25519.PrivateKey) []spoiltProof {
+	key := c.key
+	return []spoiltProof{
 		{"another's id", func(p *peer, d object) connectParams { d["id"] = deviceID(other); return c.with("device", d) }, "DEVICE_AUTH_DEVICE_ID_MISMATCH", "device identity mismatch"},
 		{"an id in capitals", func(p *peer, d object) connectParams {
 			d["id"] = strings.ToUpper(deviceID(key))
@@ -302,29 +333,7 @@ func TestDeviceProofs(t *testing.T) {
 			return c.with("device", d)
 		}, "DEVICE_AUTH_SIGNATURE_INVALID", "device signature invalid"},
 		{"no signature", func(p *peer, d object) connectParams { d["signature"] = "x"; return c.with("device", d) }, "DEVICE_AUTH_SIGNATURE_INVALID", "device signature invalid"},
-	} {
-		t.Run(x.name, func(t *testing.T) {
-			p := g.dial(t)
-			params := x.spoil(p, c.proof(p.challenge.Nonce, p.challenge.TS))
-			params.key = nil
-			p.refusedConnect(params, "INVALID_REQUEST", x.reason, fmt.Sprintf(`{"code":%q}`, x.code))
-		})
 	}
-	t.Run("a proof is good for one connection", func(t *testing.T) {
-		p := g.dial(t)
-		used := p.g.dial(t)
-		text := c.encode(used)
-		used.send(requestFrame("c", "connect", text))
-		if r := used.answer("c"); !r.OK {
-			t.Fatal(r)
-		}
-		used.bye()
-		p.send(requestFrame("c", "connect", text))
-		if r := p.answer("c"); r.Error.Message != "device nonce mismatch" {
-			t.Error(r)
-		}
-		p.wantGone()
-	})
 }
 
 // TestStartRefusals: what would admit everybody does not start (GHSA-xh72: a missing key

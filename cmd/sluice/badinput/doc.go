@@ -22,12 +22,12 @@
 //	CVE-2026-32042             unpaired key, shared secret       TestUnpairedDevice
 //	CVE-2026-35663             scopes on reconnect               TestReconnectKeepsGrant
 //	CVE-2026-62220 GHSA-5p6w   guessing past the limiter         TestLockout, TestLockoutOverHTTP, TestFailureDelays
-//	GHSA-xmxx CVE-2026-41916   old secret after a rotation       TestSecretRotation, TestTokensOfDevices
+//	GHSA-xmxx CVE-2026-41916   old secret after a rotation       TestSecretRotation, TestTokensEnd
 //	CVE-2026-41299             provenance by params              TestProvenance
-//	GHSA-4jpw CVE-2026-42422   rotate mints more                 TestTokensOfDevices; storage/auth TestRotateIsBoundedByCallerAndGrant
-//	CVE-2026-35639             approver without the scope        TestTokensOfDevices; storage/auth TestApproverHoldsEveryScope
+//	GHSA-4jpw CVE-2026-42422   rotate mints more                 TestNoMoreThanGranted; storage/auth TestRotateIsBoundedByCallerAndGrant
+//	CVE-2026-35639             approver without the scope        TestNoMoreThanGranted; storage/auth TestApproverHoldsEveryScope
 //	CVE-2026-53862             setup code used twice             TestCredentials (none is issued); storage/auth TestBootstrapIsUsedOnceAndFrozen
-//	CVE-2026-53852, 53843      revoked and back                  TestTokensOfDevices; storage/auth TestRevokedStaysRevoked
+//	CVE-2026-53852, 53843      revoked and back                  TestTokensEnd; storage/auth TestRevokedStaysRevoked
 //	CVE-2026-42432             commands of a node on reconnect   methods/connect TestNodes (no node method is native)
 //	CVE-2026-35656, 53817      locality by headers               TestForwardedHeaders
 //	CVE-2026-28466             approval forged in node.invoke    TestRemovedMethods (not native)

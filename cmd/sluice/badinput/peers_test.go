@@ -15,12 +15,15 @@ import (
 	"sluice/frames/framestest"
 )
 
+// impatient are short times for whoever is slow.
+var impatient = settings{"gateway.ws.handshakeTimeoutMs": 300, "gateway.ws.frameTimeoutMs": 300, "gateway.ws.pingIntervalMs": 200,
+	"gateway.ws.pongTimeoutMs": 300, "gateway.ws.sweepIntervalMs": 20, "gateway.http.readHeaderTimeoutMs": 300, "gateway.http.idleTimeoutMs": 300}
+
 // TestHalfOpen: peers that stop in the middle, with or without a word. None of them may
 // hold a place, a goroutine or a buffer longer than its timeout.
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()
-	g := start(t, settings{"gateway.ws.handshakeTimeoutMs": 300, "gateway.ws.frameTimeoutMs": 300, "gateway.ws.pingIntervalMs": 200,
-		"gateway.ws.pongTimeoutMs": 300, "gateway.ws.sweepIntervalMs": 20, "gateway.http.readHeaderTimeoutMs": 300, "gateway.http.idleTimeoutMs": 300})
+	g := start(t, impatient)
 	raw := clientText(`{"type":"req","id":"x","method":"health"}`)
 	t.Run("nothing is ever sent", func(t *testing.T) {
 		c := g.tcp(t)
@@ -54,6 +57,13 @@ func TestHalfOpen(t *testing.T) {
 		p.write(raw[:1])
 		p.wantClose("1000 ")
 	})
+}
+
+// TestHalfOpenAfterHello is the same for clients that are connected.
+func TestHalfOpenAfterHello(t *testing.T) {
+	t.Parallel()
+	g := start(t, impatient)
+	raw := clientText(`{"type":"req","id":"x","method":"health"}`)
 	t.Run("half a request after hello", func(t *testing.T) {
 		p := g.operator(t)
 		p.write(raw[:9])
@@ -250,7 +260,7 @@ func TestUnauthenticatedSockets(t *testing.T) {
 // (wire.md 3.3).
 func TestPipelinedHandshake(t *testing.T) {
 	t.Parallel()
-	g := start(t, settings{"gateway.handshake.failureDelayMs": 1000})
+	g := start(t, nil)
 	t.Run("10 are answered after hello", func(t *testing.T) {
 		p := g.dial(t)
 		batch := clientText(requestFrame("c", "connect", backend("operator.read").encode(p)))
@@ -282,7 +292,13 @@ func TestPipelinedHandshake(t *testing.T) {
 		p.anyAnswer().refused(t, "INVALID_REQUEST", "invalid handshake: first request must be connect")
 		p.wantClose("1008 invalid handshake: first request must be connect")
 	})
-	// A wrong token is answered late, so connect is in flight meanwhile.
+}
+
+// TestTooManyPending: while connect is in flight, here because a wrong token is answered
+// late, 15 further frames may wait.
+func TestTooManyPending(t *testing.T) {
+	t.Parallel()
+	g := start(t, settings{"gateway.handshake.failureDelayMs": 1000, "gateway.handshake.failureDelayMaxMs": 1000})
 	wrong := func(n int) *peer {
 		p := g.dial(t)
 		batch := clientText(requestFrame("c", "connect", backend("operator.read").with("auth", object{"token": "wrong"}).encode(p)))

@@ -42,14 +42,16 @@ type Ask struct {
 	Scope jsontext.Value
 
 	// Of a command. Argv is what would run; Command is how it is shown. Without Argv the
-	// command is a line for a shell. Plan is a node's systemRunPlan.
-	Command                                                       string
-	Argv                                                          []string
-	Env                                                           map[string]string
-	Cwd, Host, NodeID, Security, AskMode, Warning, ResolvedPath   string
-	Plan                                                          jsontext.Value
-	OneShot                                                       bool // allow-always is unavailable
-	NoRouteNeeded /* waits also when nobody can be told */, Quiet bool // Quiet tells nobody
+	// command is a line for a shell. Plan is a node's systemRunPlan. OneShot makes
+	// allow-always unavailable.
+	Command                                                     string
+	Argv                                                        []string
+	Env                                                         map[string]string
+	Cwd, Host, NodeID, Security, AskMode, Warning, ResolvedPath string
+	Plan                                                        jsontext.Value
+	OneShot                                                     bool
+	// NoRouteNeeded waits also when nobody can be told; Quiet tells nobody.
+	NoRouteNeeded, Quiet bool
 
 	// Of a plugin's action.
 	PluginID, Title, Description, Detail, Severity, ToolName string

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"maps"
 	"slices"
@@ -19,6 +20,18 @@ type Sum [sha256.Size]byte
 
 // String is the sum in hex.
 func (s Sum) String() string { return hex.EncodeToString(s[:]) }
+
+// MarshalText and UnmarshalText write it in hex.
+func (s Sum) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, s[:]), nil }
+
+// UnmarshalText: see MarshalText.
+func (s *Sum) UnmarshalText(text []byte) error {
+	if hex.DecodedLen(len(text)) != len(s) {
+		return fmt.Errorf("a SHA-256 of %d characters", len(text))
+	}
+	_, err := hex.Decode(s[:], text)
+	return err
+}
 
 // SumOf is the sum of content that is approved as it is.
 func SumOf(content []byte) Sum { return sha256.Sum256(content) }

@@ -323,6 +323,12 @@ func (b *Broker) write(ctx context.Context, changes ...Change) error {
 	if b.deps.Store == nil || len(changes) == 0 {
 		return nil
 	}
+	for _, c := range changes {
+		if c.err != nil {
+			b.stats.Failed.Add(1)
+			return fmt.Errorf("%s not encoded: %w", c.Key, c.err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.cfg.Load().WriteTimeoutMs)*time.Millisecond)
 	defer cancel()
 	err := b.deps.Store.Write(ctx, changes...)

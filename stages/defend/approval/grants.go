@@ -31,7 +31,7 @@ type Grant struct {
 type grant struct {
 	Grant
 	// Key is the sum of what it covers.
-	Key Sum `json:"key,format:hex"`
+	Key Sum `json:"key"`
 }
 
 func (g *grant) standing(nowMs int64) bool {

@@ -31,7 +31,7 @@ type record struct {
 	SessionKey   string         `json:"sessionKey,omitzero"`
 	Presentation jsontext.Value `json:"presentation"`
 	Allowed      []string       `json:"allowed"`
-	Sum          Sum            `json:"sum,format:hex"`
+	Sum          Sum            `json:"sum"`
 	CreatedAtMs  int64          `json:"createdAtMs"`
 	ExpiresAtMs  int64          `json:"expiresAtMs"`
 	EndedAtMs    int64          `json:"endedAtMs,omitzero"`
@@ -42,18 +42,12 @@ func (b *Broker) row(e *entry) Change {
 }
 
 func (b *Broker) endRow(e *entry, v *verdict) Change {
-	return Change{Key: recordKey + e.id, Value: b.encode(record{ID: e.id, Kind: e.kind, Status: v.status, Decision: v.decision,
+	return put(recordKey+e.id, record{ID: e.id, Kind: e.kind, Status: v.status, Decision: v.decision,
 		Reason: v.reason, By: v.by, Resolver: v.resolver, AgentID: e.agentID, SessionKey: e.sessionKey,
-		Presentation: e.presentation, Allowed: e.allowed, Sum: e.sum, CreatedAtMs: e.createdMs, ExpiresAtMs: e.expiresMs, EndedAtMs: v.atMs})}
+		Presentation: e.presentation, Allowed: e.allowed, Sum: e.sum, CreatedAtMs: e.createdMs, ExpiresAtMs: e.expiresMs, EndedAtMs: v.atMs})
 }
 
-func grantRow(g *grant) Change {
-	raw, err := json.Marshal(g, json.Deterministic(true))
-	if err != nil { // strings were made valid, numbers are numbers
-		raw = nil
-	}
-	return Change{Key: grantKey + g.ID, Value: raw}
-}
+func grantRow(g *grant) Change { return put(grantKey+g.ID, g) }
 
 // withTrash adds to change the removal of rows that history has let go.
 func (b *Broker) withTrash(change Change) (changes []Change, trash []string) {

@@ -3,7 +3,6 @@ package approval
 import (
 	"cmp"
 	"encoding/base64"
-	"errors"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -55,9 +54,6 @@ type cursor struct {
 	ID           string `json:"id"`
 }
 
-// ErrCursor: the cursor is none of ours.
-var ErrCursor = errors.New("invalid approval.history cursor")
-
 func (c cursor) String() string {
 	raw, err := json.Marshal(c)
 	if err != nil {
@@ -66,28 +62,30 @@ func (c cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-func parseCursor(text string) (*entry, error) {
+// parseCursor returns the place that a cursor names; ok is false when it is none of ours.
+func parseCursor(text string) (place *entry, ok bool) {
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return nil, ErrCursor
+		return nil, false
 	}
 	var c cursor
 	if json.Unmarshal(raw, &c) != nil || c.V != 1 || c.ResolvedAtMs < 0 || c.ID == "" || c.String() != text {
-		return nil, ErrCursor
+		return nil, false
 	}
-	return &entry{id: c.ID, end: &verdict{atMs: c.ResolvedAtMs}}, nil
+	return &entry{id: c.ID, end: &verdict{atMs: c.ResolvedAtMs}}, true
 }
 
 // defaultPage is upstream's for a history without a limit.
 const defaultPage = 50
 
 // History lists decided approvals of a kind (empty: all), newest first, after cursor. next
-// is the cursor of the next page; empty when this was the last.
-func (b *Broker) History(after string, limit int, kind string) (items []Approval, next string, err error) {
+// is the cursor of the next page; empty when this was the last. ok is false when after is
+// no cursor.
+func (b *Broker) History(after string, limit int, kind string) (items []Approval, next string, ok bool) {
 	var from *entry
 	if after != "" {
-		if from, err = parseCursor(after); err != nil {
-			return nil, "", err
+		if from, ok = parseCursor(after); !ok {
+			return nil, "", false
 		}
 	}
 	if limit <= 0 {
@@ -113,5 +111,5 @@ func (b *Broker) History(after string, limit int, kind string) (items []Approval
 	for _, e := range page {
 		items = append(items, b.view(e))
 	}
-	return items, next, nil
+	return items, next, true
 }

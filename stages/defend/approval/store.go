@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"sluice/frames"
 	"sluice/storage"
 )
 
@@ -11,6 +12,14 @@ import (
 type Change struct {
 	Key   string
 	Value []byte
+
+	err error // the record could not be encoded
+}
+
+// put is the change that keeps record under key.
+func put(key string, record any) Change {
+	raw, err := frames.MarshalPayload(record)
+	return Change{Key: key, Value: raw, err: err}
 }
 
 // Store keeps what must survive a restart: standing grants, decided approvals, and which

@@ -4,14 +4,17 @@ package secrets
 // over byte classes; ASCII letter case is ignored). It is read-only once built.
 type automaton struct {
 	class    [256]uint8
-	shift    uint     // classes are padded to a power of two
-	next     []uint16 // state<<shift | class -> state
+	next     []uint16 // state<<classBits | class -> state
 	firstOut uint16   // states from here on end a keyword
 	outs     [][]uint16
 }
 
-// maxStates bounds the table by its index type.
-const maxStates = 1 << 16
+// classBits makes room for 64 byte classes. Bytes beyond share the last one: that only
+// makes hits that the look at the text refuses.
+const (
+	classBits  = 6
+	maxClasses = 1 << classBits
+)
 
 // build makes the automaton; a hit on words[i] is reported as i.
 func build(words [][]byte) *automaton {
@@ -20,17 +23,16 @@ func build(words [][]byte) *automaton {
 	for _, w := range words {
 		for _, c := range w {
 			c = lower(c)
-			if a.class[c] == 0 {
-				a.class[c] = uint8(classes)
-				if c >= 'a' && c <= 'z' {
-					a.class[c-'a'+'A'] = uint8(classes)
-				}
-				classes++
+			if a.class[c] != 0 {
+				continue
 			}
+			k := uint8(min(classes, maxClasses-1))
+			a.class[c] = k
+			if c >= 'a' && c <= 'z' {
+				a.class[c-'a'+'A'] = k
+			}
+			classes = int(k) + 1
 		}
-	}
-	for 1<<a.shift < classes {
-		a.shift++
 	}
 	t := newTrie(words, &a.class, classes)
 	t.link(classes)
@@ -117,10 +119,10 @@ func (a *automaton) number(t *trie, classes int) {
 			a.firstOut = n
 		}
 	}
-	a.next = make([]uint16, len(t.child)<<a.shift)
+	a.next = make([]uint16, len(t.child)<<classBits)
 	for s, row := range t.child {
 		for k := range classes {
-			a.next[int(to[s])<<a.shift|k] = to[row[k]]
+			a.next[int(to[s])<<classBits|k] = to[row[k]]
 		}
 	}
 }

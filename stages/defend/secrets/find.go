@@ -9,7 +9,7 @@ import "bytes"
 // the name, a quote, a separator, a quote, the value.
 func findValue(p *probe, end int, limit int) (start, stop int, ok bool) {
 	text := p.text
-	at := p.run( end, 32, urlSafe)
+	at := p.run(end, 32, urlSafe)
 	at = skip(text, at, 2, "\"'`]\\")
 	at = skip(text, at, 4, " \t")
 	sep := at
@@ -69,7 +69,10 @@ func findAzureSecret(p *probe, at, end int) (Match, bool) {
 	if start < 0 || !within(text[start:at], word|dotC) || !freshLeft(text, start) {
 		return Match{}, false
 	}
-	stop := p.run( end, 40, urlSafe|dotC)
+	stop := p.run(end, 40, urlSafe|dotC)
+	for stop > end && text[stop-1] == '.' {
+		stop-- // the sentence's
+	}
 	n := stop - end
 	return Match{Start: start, End: stop, Sure: true}, n >= 31 && n <= 34 && !p.placeholder(text[end:stop])
 }
@@ -86,17 +89,17 @@ func findSAS(p *probe, _, end int) (Match, bool) {
 
 func findSendGrid(p *probe, at, end int) (Match, bool) {
 	text := p.text
-	mid := p.run( end, 23, urlSafe)
+	mid := p.run(end, 23, urlSafe)
 	if mid-end != 22 || mid >= len(text) || text[mid] != '.' || !freshLeft(text, at) {
 		return Match{}, false
 	}
-	stop := p.run( mid+1, 44, urlSafe)
+	stop := p.run(mid+1, 44, urlSafe)
 	return Match{Start: at, End: stop, Sure: true}, stop-mid-1 == 43 && !p.placeholder(text[end:stop])
 }
 
 func findMailchimp(p *probe, at, end int) (Match, bool) {
 	text := p.text
-	start, stop := at-32, p.run( end, 3, digitC)
+	start, stop := at-32, p.run(end, 3, digitC)
 	if start < 0 || stop == end || stop-end > 2 || !within(text[start:at], hexLow) || !freshLeft(text, start) {
 		return Match{}, false
 	}
@@ -112,7 +115,7 @@ func findTelegram(p *probe, at, _ int) (Match, bool) {
 	for start > 0 && at-start < 11 && classes[text[start-1]]&digitC != 0 {
 		start--
 	}
-	stop := p.run( at+1, 36, urlSafe)
+	stop := p.run(at+1, 36, urlSafe)
 	// In an address the token stands behind "bot".
 	left := freshLeft(text, start) || start >= 3 && hasPrefixFold(text[start-3:], "bot")
 	ok := at-start >= 8 && at-start <= 10 && stop-at-1 == 35 && left
@@ -124,26 +127,26 @@ func findDiscord(p *probe, at, _ int) (Match, bool) {
 	if text[at] < 'A' || text[at] > 'Z' || !freshLeft(text, at) {
 		return Match{}, false
 	}
-	a := p.run( at, 29, urlSafe)
+	a := p.run(at, 29, urlSafe)
 	if n := a - at; n < 23 || n > 28 || a >= len(text) || text[a] != '.' {
 		return Match{}, false
 	}
-	b := p.run( a+1, 8, urlSafe)
+	b := p.run(a+1, 8, urlSafe)
 	if n := b - a - 1; n < 6 || n > 7 || b >= len(text) || text[b] != '.' {
 		return Match{}, false
 	}
-	stop := p.run( b+1, 45, urlSafe)
+	stop := p.run(b+1, 45, urlSafe)
 	n := stop - b - 1
 	return Match{Start: at, End: stop, Sure: true}, n >= 27 && n <= 40 && p.entropy(text[b+1:stop]) >= 3*1024
 }
 
 func findDiscordHook(p *probe, _, end int) (Match, bool) {
 	text := p.text
-	slash := p.run( end, 21, digitC)
+	slash := p.run(end, 21, digitC)
 	if slash-end < 15 || slash >= len(text) || text[slash] != '/' {
 		return Match{}, false
 	}
-	stop := p.run( slash+1, 120, urlSafe)
+	stop := p.run(slash+1, 120, urlSafe)
 	return Match{Start: slash + 1, End: stop, Sure: true}, stop-slash-1 >= 40 && !p.placeholder(text[slash+1:stop])
 }
 
@@ -155,15 +158,15 @@ func findJWT(p *probe, at, _ int) (Match, bool) {
 	if text[at+2] != 'J' || !freshLeft(text, at) {
 		return Match{}, false
 	}
-	a := p.run( at, maxJWT, urlSafe)
+	a := p.run(at, maxJWT, urlSafe)
 	if a-at < 12 || a >= len(text) || text[a] != '.' || !jwtHeader(text[at:a]) {
 		return Match{}, false
 	}
-	b := p.run( a+1, maxJWT, urlSafe)
+	b := p.run(a+1, maxJWT, urlSafe)
 	if b-a-1 < 8 || b >= len(text) || text[b] != '.' {
 		return Match{}, false
 	}
-	stop := p.run( b+1, maxJWT, urlSafe|dotC)
+	stop := p.run(b+1, maxJWT, urlSafe|dotC)
 	return Match{Start: at, End: stop, Sure: true}, true
 }
 
@@ -183,7 +186,7 @@ func findPEM(p *probe, at, end int) (Match, bool) {
 	body := end + dashes + 5
 	// A key holds at least a line of base64; prose that names the header holds none.
 	probe := skipSpace(text, body)
-	solid := p.run( probe, 40, base64C)-probe >= 16 || hasHeader(text[probe:min(len(text), probe+40)])
+	solid := p.run(probe, 40, base64C)-probe >= 16 || hasHeader(text[probe:min(len(text), probe+40)])
 	if !solid {
 		return Match{}, false
 	}
@@ -221,7 +224,7 @@ func skipSpace(text []byte, at int) int {
 func findPuTTY(p *probe, at, end int) (Match, bool) {
 	text := p.text
 	rest := text[end:min(len(text), end+maxBody)]
-	p.work += len(rest) / 8
+	p.work += len(rest)
 	i := bytes.Index(rest, []byte("Private-Lines:"))
 	if i < 0 {
 		return Match{}, false
@@ -280,28 +283,28 @@ func commonWord(v []byte) bool {
 func findKubeKey(p *probe, _, end int) (Match, bool) {
 	text := p.text
 	start := skip(text, end, 4, " \t\"'")
-	stop := p.run( start, maxJWT, base64C)
+	stop := p.run(start, maxJWT, base64C)
 	return Match{Start: start, End: stop, Sure: true}, stop-start >= 64
 }
 
 func findBraintree(p *probe, at, end int) (Match, bool) {
 	text := p.text
-	a := p.run( end, 17, lowNum)
+	a := p.run(end, 17, lowNum)
 	if a-end != 16 || a >= len(text) || text[a] != '$' {
 		return Match{}, false
 	}
-	stop := p.run( a+1, 33, hexLow)
+	stop := p.run(a+1, 33, hexLow)
 	return Match{Start: at, End: stop, Sure: true}, stop-a-1 == 32
 }
 
 func findTerraform(p *probe, at, end int) (Match, bool) {
 	text := p.text
-	start := at
-	for start > 0 && at-start < 15 && classes[text[start-1]]&alnum != 0 {
-		start--
+	start := at - 14
+	if start < 0 || !within(text[start:at], alnum) || !freshLeft(text, start) {
+		return Match{}, false
 	}
-	stop := p.run( end, 80, urlSafe)
-	return Match{Start: start, End: stop, Sure: true}, at-start == 14 && stop-end >= 60 && !p.placeholder(text[end:stop])
+	stop := p.run(end, 80, urlSafe)
+	return Match{Start: start, End: stop, Sure: true}, stop-end >= 60 && !p.placeholder(text[end:stop])
 }
 
 // findBearer finds the value of an authorization header.
@@ -326,8 +329,11 @@ const (
 
 // findAssignment finds token=…, "api_key": "…" and the like: a name that says secret and
 // a value that no person would write.
-func findAssignment(p *probe, _, end int) (Match, bool) {
+func findAssignment(p *probe, at, end int) (Match, bool) {
 	text := p.text
+	if at >= 9 && hasPrefixFold(text[at-9:], "publickey") {
+		return Match{}, false // PublicKeyToken names an assembly
+	}
 	start, stop, ok := findValue(p, end, maxAssigned+1)
 	if !ok {
 		return Match{}, false

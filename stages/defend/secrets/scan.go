@@ -151,10 +151,10 @@ func (s *Scanner) Find(dst []Match, text []byte) []Match {
 	most := workFree + workPerByte*len(text)
 	p := probes.Get().(*probe)
 	p.text, p.work = text, 0
-	state, shift, out := uint16(0), a.shift, a.firstOut
+	state, out := uint(0), uint(a.firstOut)
 	next, class := a.next, &a.class
 	for i, c := range text {
-		state = next[int(state)<<shift|int(class[c])]
+		state = uint(next[state<<classBits|uint(class[c])])
 		if state < out || i < past {
 			continue
 		}
@@ -167,7 +167,12 @@ func (s *Scanner) Find(dst []Match, text []byte) []Match {
 			}
 		}
 		if p.work > most {
-			dst = merge(dst, first, Match{Start: i, End: len(text), kind: kindUnreadable})
+			if len(dst) > first {
+				past = max(past, dst[len(dst)-1].End)
+			}
+			if rest := max(i, past); rest < len(text) {
+				dst = append(dst, Match{Start: rest, End: len(text), kind: kindUnreadable})
+			}
 			break
 		}
 	}

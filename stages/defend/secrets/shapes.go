@@ -20,7 +20,7 @@ type shape struct {
 }
 
 const (
-	maxBody        = 4096
+	maxBody = 4096
 	// defaultEntropy is the least of a body, in bits a byte times 1024:
 	defaultEntropy = 2560 // 2.5 bits: 20 random hexadecimal digits have more
 )
@@ -95,18 +95,21 @@ var shapes = []shape{
 	{id: "assignment", name: "what looks like a secret's value", words: []string{"password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "api-key", "access_key", "access-key", "accesskey", "auth_key", "authkey", "credential", "private_key", "privatekey", "signing_key", "encryption_key"}, find: findAssignment},
 }
 
-// mixed holds for what a generator makes and a person does not: letters of one case at
-// least, and digits.
+// mixed holds for what a generator makes and a person seldom does: letters and two
+// digits, or one digit among letters of both cases.
 func mixed(body []byte) bool {
-	digits, letters := 0, 0
+	digits, lowers, uppers := 0, 0, 0
 	for _, c := range body {
-		if c >= '0' && c <= '9' {
+		switch k := classes[c]; {
+		case k&digitC != 0:
 			digits++
-		} else if classes[c]&(lowerC|upperC) != 0 {
-			letters++
+		case k&lowerC != 0:
+			lowers++
+		case k&upperC != 0:
+			uppers++
 		}
 	}
-	return digits >= 2 && letters >= 2
+	return lowers+uppers >= 2 && (digits >= 2 || digits == 1 && lowers > 2 && uppers > 2)
 }
 
 func ageBody(body []byte) bool {

@@ -309,7 +309,7 @@ func (g *Registry) MessageAdded(key string, m storage.Message, fromOwner bool) {
 	if !frames.Wanted(g.deps.Events, &ev) {
 		return
 	}
-	p := SessionMessage{SessionKey: key, SenderIsOwner: fromOwner, Message: sessionview.Message(m), MessageID: m.ID, MessageSeq: m.Seq}
+	p := SessionMessage{SessionKey: key, SenderIsOwner: fromOwner, Message: sessionview.Message(m, sessionview.DisplayChars), MessageID: m.ID, MessageSeq: m.Seq}
 	if row, found := g.sessionRow(key); found {
 		p.AgentID, p.Session = row.AgentID, row
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sluice/stages/dispatch/sessionview"
 	"sluice/storage"
 
 	"github.com/go-json-experiment/json"
@@ -195,8 +196,8 @@ type pendingMeta struct {
 }
 
 // Pending lists a session's messages that wait, in the order in which they will be
-// read.
-func (g *Registry) Pending(sessionKey string) []Pending {
+// read, with no more text of each than most UTF-16 code units.
+func (g *Registry) Pending(sessionKey string, most int) []Pending {
 	out := []Pending{}
 	holder, waiting := g.deps.Lanes.Active(sessionKey)
 	for _, id := range append([]string{holder}, waiting...) {
@@ -206,22 +207,23 @@ func (g *Registry) Pending(sessionKey string) []Pending {
 		}
 		r.mu.Lock()
 		if r.status == Queued {
-			out = r.pending(out)
+			out = r.pending(out, most)
 		}
 		steered := append([]*Run(nil), r.steered...)
 		r.mu.Unlock()
 		for _, o := range steered {
-			out = o.pending(out)
+			out = o.pending(out, most)
 		}
 	}
 	return out
 }
 
 // pending appends the run's messages; those of joined runs are among them.
-func (r *Run) pending(out []Pending) []Pending {
+func (r *Run) pending(out []Pending, most int) []Pending {
 	for _, in := range r.inputs {
+		text, _ := sessionview.Cut(in.Text, most)
 		out = append(out, Pending{ID: in.MessageID, AcceptedAt: in.AtMs, State: "queued", RunID: in.RunID,
-			Message: PendingMessage{Role: "user", Content: in.Text, Timestamp: in.AtMs,
+			Message: PendingMessage{Role: "user", Content: text, Timestamp: in.AtMs,
 				Meta: pendingMeta{SenderIsOwner: true, ID: "pending:" + in.MessageID}}})
 	}
 	return out

@@ -211,6 +211,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 // errTooLong: the model went on past agent.answerBytes.
 var errTooLong = errors.New("the model's answer is longer than agent.answerBytes")
 
+// whole is err, or errTooLong for an answer that was cut although its stream ended well:
+// the end may be read before the cut is noticed.
+func whole(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errTooLong) {
+		return errTooLong
+	}
+	return err
+}
+
 func (t *turn) call(ctx context.Context, history []provider.Message) (string, provider.Result, error) {
 	g := t.run.reg
 	p := g.prov.Load().provider
@@ -229,6 +238,7 @@ func (t *turn) call(ctx context.Context, history []provider.Message) (string, pr
 			cancel(errTooLong)
 		}
 	})
+	err = whole(ctx, err)
 	finish(res, err)
 	t.out.flush()
 	return t.out.text(), res, err
@@ -322,5 +332,5 @@ func (g *Registry) Complete(ctx context.Context, agentID, instruction, text stri
 		})
 	g.Stats.TokensIn.Add(uint64(max(0, res.Usage.Input)))
 	g.Stats.TokensOut.Add(uint64(max(0, res.Usage.Output)))
-	return b.String(), err
+	return b.String(), whole(ctx, err)
 }

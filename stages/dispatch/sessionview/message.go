@@ -16,11 +16,15 @@ type meta struct {
 	IdempotencyKey    string `json:"idempotencyKey,omitzero"`
 	RecordTimestampMs int64  `json:"recordTimestampMs"`
 	Seq               int64  `json:"seq"`
+	Truncated         bool   `json:"truncated,omitzero"`
+	Reason            string `json:"reason,omitzero"`
 }
 
-// Message is a stored message as clients read it: its body with __openclaw added. The
-// body is spliced, not decoded: it was encoded by Sluice.
-func Message(m storage.Message) jsontext.Value {
+// Message is a stored message as clients read it: its body, with no more text than most
+// UTF-16 code units, and __openclaw added. The body is spliced, not decoded: it was
+// encoded by Sluice.
+func Message(m storage.Message, most int) jsontext.Value {
+	body, cut := Body(m.Body, most)
 	own := meta{ID: m.ID, IdempotencyKey: m.IdempotencyKey, RecordTimestampMs: m.TimestampMs, Seq: m.Seq}
 	switch m.Role {
 	case "user":
@@ -30,13 +34,16 @@ func Message(m storage.Message) jsontext.Value {
 	default:
 		own.RunID = m.RunID
 	}
+	if cut {
+		own.Truncated, own.Reason = true, "display-cap"
+	}
 	extra, err := json.Marshal(own)
 	if err != nil { // strings and numbers
 		panic(err)
 	}
-	n := len(m.Body) - 1
+	n := len(body) - 1
 	out := make(jsontext.Value, 0, n+len(extra)+16)
-	out = append(out, m.Body[:n]...)
+	out = append(out, body[:n]...)
 	if n > 1 {
 		out = append(out, ',')
 	}

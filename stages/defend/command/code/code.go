@@ -4,7 +4,11 @@
 // language and broken text.
 package code
 
-import "strings"
+import (
+	"strings"
+
+	"sluice/stages/defend/command/phrase"
+)
 
 // Facts is what a piece of code would do. It is a set.
 type Facts uint32
@@ -48,7 +52,7 @@ var needles = []needle{
 	{"net.dial", Sock}, {"new socket", Sock}, {"stream_socket_client", Sock}, {"socket_create", Sock}, {"/dev/tcp/", Sock}, {"from socket", Sock}, {"ztcp", Sock}, {"connect(", Sock}, {"tcpclient", Sock}, {"pfsockopen", Sock}, {"udpsocket", Sock},
 	{".listen(", Listen}, {"createserver", Listen}, {"bind(", Listen}, {"listen(", Listen},
 	{"os.system", Spawn}, {"os.popen", Spawn}, {"subprocess", Spawn}, {"os.exec", Spawn}, {"os.spawn", Spawn}, {"popen(", Spawn}, {"popen3", Spawn}, {"popen2", Spawn}, {"system(", Spawn}, {"system ", Spawn}, {"exec(", Spawn}, {"exec \"", Spawn}, {"exec '", Spawn}, {"exec {", Spawn}, {"exec'", Spawn}, {"exec\"", Spawn},
-	{"shell_exec", Spawn}, {"passthru", Spawn}, {"proc_open", Spawn}, {"pcntl_exec", Spawn}, {"child_process", Spawn}, {"execsync", Spawn}, {"spawnsync", Spawn}, {"spawn(", Spawn}, {"os.execute", Spawn}, {"io.popen", Spawn}, {"kernel.exec", Spawn}, {"open3", Spawn}, {"%x", Spawn}, {"qx", Spawn}, {"processbuilder", Spawn}, {"runtime.getruntime", Spawn}, {"exec.command", Spawn}, {"do shell script", Spawn}, {"| getline", Spawn}, {"|getline", Spawn}, {"proc.spawn", Spawn}, {"std::process", Spawn}, {"deno.run", Spawn}, {"new-object system.diagnostics.process", Spawn}, {"getattr(os", Spawn}, {"commands.getoutput", Spawn}, {"platform.popen", Spawn}, {"expect_popen", Spawn}, {"process.start", Spawn}, {"call_program", Spawn}, {"open(stdin", Dup}, {"call-process", Spawn}, {"start-process", Spawn}, {"(term ", Spawn | Shell}, {"ansi-term", Spawn | Shell}, {"posix_spawn", Spawn},
+	{"shell_exec", Spawn}, {"passthru", Spawn}, {"proc_open", Spawn}, {"pcntl_exec", Spawn}, {"child_process", Spawn}, {"execsync", Spawn}, {"spawnsync", Spawn}, {"spawn(", Spawn}, {"os.execute", Spawn}, {"io.popen", Spawn}, {"kernel.exec", Spawn}, {"open3", Spawn}, {"%x(", Spawn}, {"%x{", Spawn}, {"%x[", Spawn}, {"qx(", Spawn}, {"qx{", Spawn}, {"qx/", Spawn}, {"processbuilder", Spawn}, {"runtime.getruntime", Spawn}, {"exec.command", Spawn}, {"do shell script", Spawn}, {"| getline", Spawn}, {"|getline", Spawn}, {"proc.spawn", Spawn}, {"std::process", Spawn}, {"deno.run", Spawn}, {"new-object system.diagnostics.process", Spawn}, {"getattr(os", Spawn}, {"commands.getoutput", Spawn}, {"platform.popen", Spawn}, {"expect_popen", Spawn}, {"process.start", Spawn}, {"call_program", Spawn}, {"open(stdin", Dup}, {"call-process", Spawn}, {"start-process", Spawn}, {"(term ", Spawn | Shell}, {"ansi-term", Spawn | Shell}, {"posix_spawn", Spawn},
 	{"/bin/sh", Shell}, {"/bin/bash", Shell}, {"/bin/zsh", Shell}, {"/bin/dash", Shell}, {"/bin/ksh", Shell}, {"/bin/csh", Shell}, {"\"sh\"", Shell}, {"'sh'", Shell}, {"\"bash\"", Shell}, {"'bash'", Shell}, {"\"sh -i", Shell}, {"'sh -i", Shell}, {"bash -i", Shell}, {"sh -i", Shell}, {"cmd.exe", Shell}, {"powershell", Shell},
 	{"dup2(", Dup}, {">&s\"", Dup}, {"stdin,\">&", Dup}, {"<&3", Dup}, {">&3", Dup}, {"pipe(", Dup}, {".to_i", 0}, {"fileno()", Dup}, {"fdopen", Dup}, {"stdio", Dup}, {"reopen", Dup},
 	{"pty.spawn", Pty | Spawn}, {"import pty", Pty}, {"openpty", Pty},
@@ -69,6 +73,25 @@ var needles = []needle{
 	{"open(", ReadF}, {"readfile", ReadF}, {"file.read", ReadF}, {"read_text", ReadF}, {"io.read", ReadF}, {"file_get_contents", ReadF}, {"getline <", ReadF}, {"file(", ReadF}, {"io.lines", ReadF}, {"readlines", ReadF}, {"open3", 0},
 }
 
+// phrases and facts are the needles, each text once.
+var phrases, facts = compile()
+
+func compile() (*phrase.Table, []Facts) {
+	at := map[string]int{}
+	var list []string
+	var sets []Facts
+	for _, n := range needles {
+		i, ok := at[n.text]
+		if !ok {
+			i = len(list)
+			at[n.text] = i
+			list, sets = append(list, n.text), append(sets, 0)
+		}
+		sets[i] |= n.fact
+	}
+	return phrase.New(list), sets
+}
+
 // maxCode bounds what is scanned.
 const maxCode = 64 << 10
 
@@ -77,13 +100,11 @@ func Inspect(text string) Facts {
 	if len(text) > maxCode {
 		text = text[:maxCode]
 	}
-	low := strings.ToLower(text)
 	var f Facts
-	for _, n := range needles {
-		if n.fact != 0 && f&n.fact != n.fact && strings.Contains(low, n.text) {
-			f |= n.fact
-		}
-	}
+	phrases.Find(text, func(i int) bool {
+		f |= facts[i]
+		return true
+	})
 	if strings.IndexByte(text, '`') >= 0 && strings.Count(text, "`") >= 2 {
 		f |= Spawn
 	}

@@ -6,7 +6,7 @@ package paths
 import "strings"
 
 // Class is a set of meanings. A name can have several.
-type Class uint32
+type Class uint64
 
 // The meanings.
 const (
@@ -42,6 +42,7 @@ const (
 	Personal                     // a user's own documents and pictures as a whole
 	Host                         // a remote host and path: host:/path
 	Memory                       // the memory of another process
+	Journal                      // a log that records who did what
 )
 
 // Hole stands for an unknown part of a name.
@@ -76,6 +77,9 @@ const maxName = 4096
 
 func ofHost(name string) Class {
 	i := strings.IndexByte(name, ':')
+	if strings.HasPrefix(name, "git@") {
+		return Host
+	}
 	if i <= 1 || i+1 >= len(name) || strings.IndexByte(name[:i], '/') >= 0 {
 		return hostClass(name)
 	}
@@ -264,13 +268,16 @@ func byShape(name string, comps []string) Class {
 	case strings.HasSuffix(name, ".kdbx"), strings.HasSuffix(name, ".keychain"), strings.HasSuffix(name, ".keychain-db"),
 		strings.HasSuffix(name, ".ppk"), strings.HasSuffix(name, ".p12"), strings.HasSuffix(name, ".pfx"):
 		c |= Secret
-	case name == ".env" || strings.HasPrefix(name, ".env.") && !strings.Contains(name, "example") && !strings.Contains(name, "sample"):
+	case name == ".env", strings.HasPrefix(name, ".env.") && !strings.Contains(name, "example") && !strings.Contains(name, "sample"):
 		c |= Account
 	case name == "...", strings.HasPrefix(name, "... "), strings.HasSuffix(name, " ") && len(name) > 1:
 		c |= Hidden
 	}
-	if len(comps) >= 2 && name[0] == '.' && len(name) > 1 && (comps[len(comps)-2] == "tmp" || comps[len(comps)-2] == "shm") {
+	if len(comps) >= 2 && name[0] == '.' && len(name) > 2 && name[1] > ' ' && name[1] != '*' && name[1] != '$' && (comps[len(comps)-2] == "tmp" || comps[len(comps)-2] == "shm") {
 		c |= Hidden
+	}
+	if journals[strings.TrimRight(name, "*")] || name == "*" && len(comps) == 3 {
+		c |= Journal
 	}
 	if len(comps) >= 3 && comps[0] == "proc" && (name == "environ" || name == "mem" || name == "maps") {
 		c |= Memory

@@ -19,7 +19,7 @@ var table = []struct {
 		secrets/kubernetes.io serviceaccount/token /run/secrets /var/run/secrets /var/lib/sss/db /etc/ssl/private /var/lib/samba/private /private/etc/master.passwd /var/db/dslocal /etc/sssd/sssd.conf /etc/pki/tls/private
 		/etc/openvpn/*.key /etc/wireguard /var/lib/kubelet/pki /etc/ipsec.secrets /etc/ppp/chap-secrets /etc/NetworkManager/system-connections /etc/wpa_supplicant NTDS.dit ntds.dit SAM$ .config/op .1password .openclaw/credentials`},
 	{Secret, `Google/Chrome Login*Data Login*Data*Account* Chromium/Default Firefox/Profiles Local*State$ BraveSoftware/Brave-Browser`},
-	{Account, `/etc/passwd /etc/group /etc/hosts.equiv .rhosts .plan .ssh/known_hosts .ssh/config .aws/config wp-config.php config.php$ .htpasswd .sudo_as_admin_successful known_hosts
+	{Account, `/etc/passwd /etc/hosts.equiv .rhosts .plan .ssh/known_hosts .ssh/config .aws/config wp-config.php config.php$ .htpasswd .sudo_as_admin_successful known_hosts
 		/etc/exports /etc/fstab .subversion/auth .config/filezilla sites.xml sitemanager.xml group.com.apple.notes NoteStore.sqlite`},
 	{History, `.bash_history .zsh_history .sh_history .ksh_history .history$ .python_history .mysql_history .psql_history .node_repl_history .lesshst .local/share/fish/fish_history .viminfo .ash_history .zhistory .rediscli_history .sqlite_history`},
 	{Log, `/var/log /var/audit /private/var/log /var/adm /run/log/journal /var/run/utmp /run/utmp /Library/Logs /var/db/diagnostics .xsession-errors /Library/Application*Support/CrashReporter /var/lib/docker/containers/*/*-json.log`},
@@ -56,6 +56,9 @@ var hosts = map[string]Class{
 
 var systemTop = set(`bin boot dev etc lib lib32 lib64 opt proc root sbin srv sys usr var System Library Applications private`)
 var personal = set(`Documents Desktop Downloads Pictures Music Videos Movies Library`)
+
+// journals are the logs that record who did what; /var/log holds ordinary files as well.
+var journals = set(`messages secure syslog auth.log kern.log wtmp btmp utmp lastlog faillog system.log audit.log security journal audit maillog mail.log cron cron.log daemon.log user.log ufw.log boot.log dmesg sudo.log install.log syslog.1 auth.log.1 wtmp.1 log system.journal firewall.log access.log access_log error.log fail2ban.log`)
 var keyNames = set(`id_rsa id_dsa id_ecdsa id_ed25519 id_rsa.pem id_ecdsa_sk id_ed25519_sk id_ id_rs`)
 
 func set(words string) map[string]bool {
@@ -174,12 +177,15 @@ func (ent *entry) globs(comps []string) bool {
 	literal := 0
 	for i, want := range ent.comps {
 		got := comps[i]
-		if !strings.ContainsAny(got, "*?[") {
-			if !Match(want, got) {
-				return false
-			}
-			literal += len(got)
+		if got != want && !ent.anchor && i == 0 && strings.IndexByte("*?[", got[0]) >= 0 {
+			return false
+		}
+		if Match(want, got) {
+			literal += len(strings.ReplaceAll(want, "*", ""))
 			continue
+		}
+		if !strings.ContainsAny(got, "*?[") {
+			return false
 		}
 		n, marks := strength(got)
 		if n == 0 && marks == 0 || strings.Contains(want, "*") || !Glob(got, want) {
@@ -190,6 +196,9 @@ func (ent *entry) globs(comps []string) bool {
 		}
 		literal += n + marks/3
 	}
+	if !ent.anchor {
+		return literal >= 5
+	}
 	return literal >= 3
 }
 
@@ -197,7 +206,7 @@ func (ent *entry) globs(comps []string) bool {
 func strength(pattern string) (literal, marks int) {
 	for i := range len(pattern) {
 		switch pattern[i] {
-		case '*':
+		case '*', '[', ']', '!', '^':
 		case '?':
 			marks++
 		default:

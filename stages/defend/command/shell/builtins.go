@@ -77,6 +77,9 @@ func (m *Machine) scripted(c *Call, j *job, at int) {
 		if a.S == "-" {
 			break
 		}
+		if len(a.S) > 1 && a.S[:2] == "-m" || a.S == "-n" || a.S == "-p" {
+			return // a module, or a filter: its input is data
+		}
 		if a.S == "" || a.S[0] == '-' {
 			continue
 		}
@@ -185,9 +188,9 @@ func (m *Machine) shellCall(c *Call, j *job, at int) Value {
 
 // evaluate runs code that stands in an argument, with params as $0, $1 and so on.
 func (m *Machine) evaluate(v Value, params []Value, j *job, at int) Value {
-	m.trace.Calls[at].ScriptTaint |= v.Taint
-	if v.S == hole || strings.TrimSpace(v.Plain()) == "" && !v.Known() {
-		m.trace.Problems |= Dynamic
+	m.trace.Calls[at].ScriptTaint |= decided(v)
+	if !v.Known() && strings.TrimSpace(v.Plain()) == "" && v.Taint != Unknown {
+		m.trace.Problems |= Dynamic // eval "$(ssh-agent)" is usual, eval "$x" is not
 	}
 	saved := m.params
 	m.params = params
@@ -200,10 +203,28 @@ func (m *Machine) evaluate(v Value, params []Value, j *job, at int) Value {
 	return out
 }
 
+// decided is where the commands of a text come from: nowhere that matters if their names
+// are known and only their arguments are not.
+func decided(v Value) Taint {
+	if v.Known() {
+		return v.Taint & Decoded
+	}
+	for i := 0; i < len(v.S); i++ {
+		if v.S[i] != Hole {
+			continue
+		}
+		before := strings.TrimRight(v.S[:i], " \t")
+		if before == "" || strings.IndexByte("\n;|&(`{", before[len(before)-1]) >= 0 {
+			return v.Taint
+		}
+	}
+	return v.Taint & Decoded
+}
+
 // input runs code that stands on the standard input of a shell.
 func (m *Machine) input(params []Value, j *job, at int) Value {
 	v := j.in.val
-	m.trace.Calls[at].ScriptTaint |= v.Taint
+	m.trace.Calls[at].ScriptTaint |= decided(v)
 	if !v.Known() && strings.Trim(v.S, hole+" \n") == "" {
 		return Value{S: hole, Taint: FromShell | v.Taint&Net}
 	}
@@ -243,7 +264,9 @@ func sourceBuiltin(m *Machine, c *Call, j *job, at int) Value {
 	if len(c.Args) == 0 {
 		return Value{}
 	}
-	if v, ok := m.stored(c.Args[0].S); ok {
+	if v, ok := m.stored(c.Args[0].S); ok && strings.HasPrefix(c.Args[0].S, "/dev/fd/") && v.Taint&(Net|Decoded|Typed) == 0 && !v.Known() {
+		return Value{} // source <(tool completion bash)
+	} else if ok {
 		return m.script(v, j, at)
 	}
 	if c.Args[0].S == "/dev/stdin" && j.in.piped {
@@ -428,7 +451,7 @@ func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 // runsCommand says whether git runs the value of a configuration key.
 func runsCommand(key string) bool {
 	key = strings.ToLower(key)
-	for _, k := range [...]string{"core.pager", "core.editor", "core.sshcommand", "core.fsmonitor", "core.askpass", "core.hookspath", "sequence.editor", "diff.external", "credential.helper", "gpg.program", "core.gitproxy", "uploadpack.packobjectshook", "interactive.difffilter"} {
+	for _, k := range [...]string{"core.pager", "core.editor", "core.sshcommand", "core.fsmonitor", "core.askpass", "sequence.editor", "diff.external", "credential.helper", "gpg.program", "core.gitproxy", "uploadpack.packobjectshook", "interactive.difffilter"} {
 		if key == k {
 			return true
 		}
@@ -476,7 +499,7 @@ func muxBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 
 // rshBuiltin follows rsync -e and scp -S, and where copies from another host land.
 func rshBuiltin(m *Machine, c *Call, j *job, _ int) Value {
-	if v, ok := value(c.Args, "-e", "--rsh", "-S", "--rsync-path"); ok && v.S != "ssh" {
+	if v, ok := value(c.Args, "-e", "--rsh", "-S", "--rsync-path"); ok && c.Name == "rsync" && !strings.HasPrefix(v.S, "ssh") {
 		m.nest(v.S, stream{}, j.via|ViaEscape, j)
 	}
 	if n := len(c.Args); n >= 2 && paths.Of(c.Args[n-2].S)&paths.Host != 0 {

@@ -29,7 +29,7 @@ type Machine struct {
 	origin [2]int // span that calls in evaluated strings are attributed to
 	nested int
 	params []Value // positional parameters of the innermost string or function
-	from   *syntax.CallExpr
+	strict bool    // see RunStrict
 }
 
 type variable struct {
@@ -68,6 +68,14 @@ func (m *Machine) Run(line string) *Trace {
 	line = strings.ReplaceAll(line, hole, "") // as bash does; see Hole
 	m.source(line, stream{}, 0)
 	return &m.trace
+}
+
+// RunStrict is Run, but does not try to make sense of what does not parse: the trace is
+// then empty and says Unparsed.
+func (m *Machine) RunStrict(line string) *Trace {
+	m.strict = true
+	defer func() { m.strict = false }()
+	return m.Run(line)
 }
 
 // RunArgs returns what the command with these arguments would run: no shell reads them.
@@ -122,8 +130,22 @@ func (m *Machine) source(text string, in stream, via Via) Value {
 	}
 	f, err := m.parse(m.parser, text)
 	if err != nil {
+		if f = m.unclosed(text); f != nil {
+			err = nil
+		}
+	}
+	if err != nil {
 		if m.nested == 0 {
 			m.trace.Problems |= Unparsed
+			if m.strict {
+				return Value{}
+			}
+			if len(text) <= maxBroken {
+				m.nested++
+				m.origin = [2]int{0, len(text)}
+				m.unquoted(text, in, via)
+				m.nested--
+			}
 		}
 		if strings.HasPrefix(strings.TrimLeft(text, " "), "() {") || strings.HasPrefix(text, "(){") {
 			m.trace.Shellshock = true
@@ -160,6 +182,38 @@ func (m *Machine) repair(text string) *syntax.File {
 		}
 	}
 	return nil
+}
+
+// unclosed parses a text whose here-document is not closed. Shells accept that: the end
+// of the text closes it.
+func (m *Machine) unclosed(text string) *syntax.File {
+	i := strings.LastIndex(text, "<<")
+	if i < 0 {
+		return nil
+	}
+	word := strings.TrimLeft(text[i+2:], "- \t")
+	end := strings.IndexAny(word, " \t\n;|&><)")
+	if end < 0 {
+		end = len(word)
+	}
+	word = strings.Trim(word[:end], `"'\`)
+	if word == "" || len(word) > 64 {
+		return nil
+	}
+	f, err := m.parse(m.parser, text+"\n"+word+"\n")
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// unquoted evaluates a text that does not parse as if it had no quotes: a stray quote
+// must not hide what follows it.
+func (m *Machine) unquoted(text string, in stream, via Via) {
+	plain := strings.NewReplacer("\"", "", "'", "", "`", "", "\u2018", "'", "\u2019", "'", "\u201c", "'", "\u201d", "'").Replace(text)
+	if f, err := m.parse(m.parser, plain); err == nil {
+		m.stmts(f.Stmts, in, via)
+	}
 }
 
 // maxFragments bounds how many pieces of a text that is no command line are looked at.
@@ -280,7 +334,8 @@ type job struct {
 	reads      []Write
 	env        []Value
 	vars       []string
-	diverted   bool // its output goes to a file
+	diverted   bool  // its output goes to a file
+	name       Taint // where the command's name came from
 	obscured   bool
 }
 

@@ -49,16 +49,23 @@ var outputs map[string]func(m *Machine, c *Call, j *job) Value
 var readyOutputs = func() bool {
 	outputs = map[string]func(*Machine, *Call, *job) Value{
 		"echo": echo, "cat": cat, "tac": reverseLines, "rev": reverse, "tr": translate, "cut": cut, "head": head, "tail": head, "tee": tee, "base64": base64Tool, "base32": base32Tool, "gbase64": base64Tool, "b64decode": decodeTool, "b64encode": encodeTool, "openssl": openssl, "xxd": xxd, "od": encodeTool, "hexdump": encodeTool, "uudecode": decodeTool, "uuencode": encodeTool,
-		"gzip": zip, "gunzip": zip, "zcat": zip, "bzip2": zip, "bunzip2": zip, "bzcat": zip, "xz": zip, "unxz": zip, "xzcat": zip, "zstd": zip, "sed": sed, "grep": filter, "egrep": filter, "sort": filter, "uniq": filter, "nl": filter, "fold": filter, "awk": awk, "gawk": awk, "mawk": awk, "less": filter, "more": filter, "strings": filter, "pv": filter, "jq": filter, "paste": filter, "iconv": filter, "dos2unix": filter, "unix2dos": filter, "expand": filter, "column": filter, "sponge": filter, "buffer": filter, "stdbuf": filter,
+		"gzip": zip, "gunzip": zip, "zcat": zip, "bzip2": zip, "bunzip2": zip, "bzcat": zip, "xz": zip, "unxz": zip, "xzcat": zip, "zstd": zip, "sed": sed, "grep": filter, "egrep": filter, "sort": filter, "uniq": filter, "nl": filter, "fold": filter, "awk": awk, "gawk": awk, "mawk": awk, "less": filter, "more": filter, "strings": filter, "pv": filter, "paste": filter, "tput": quiet, "pgrep": process, "pidof": process, "jq": filter, "iconv": filter, "dos2unix": filter, "unix2dos": filter, "expand": filter, "column": filter, "sponge": filter, "buffer": filter, "stdbuf": filter,
 		"which": which, "type": which, "basename": base, "dirname": dir, "readlink": same, "realpath": same, "seq": seq, "yes": yes, "true": nothing, "false": nothing, ":": nothing, "mkdir": nothing, "sleep": nothing, "chmod": nothing, "touch": nothing, "rm": nothing, "kill": nothing, "wait": nothing, "test": nothing, "[": nothing,
 		"curl": fetch, "wget": fetch, "fetch": fetch, "lwp-request": fetch, "lwp-download": fetch, "GET": fetch, "aria2c": fetch, "axel": fetch, "http": fetch, "https": fetch, "xh": fetch, "lynx": fetch, "links": fetch, "w3m": fetch, "elinks": fetch, "nc": net, "ncat": net, "netcat": net, "nc.openbsd": net, "nc.traditional": net, "socat": net, "telnet": net, "dig": net, "host": net, "nslookup": net, "whois": net, "finger": net, "tftp": fetch, "ftp": fetch, "scp": fetch, "aws": net, "gsutil": net, "s_client": net, "ssh": net, "nscurl": fetch, "pbpaste": paste, "xclip": paste, "xsel": paste, "wl-paste": paste,
-		"whoami": recon, "id": recon, "hostname": recon, "uname": recon, "ifconfig": recon, "ip": recon, "ps": recon, "w": recon, "who": recon, "last": recon, "netstat": recon, "ss": recon, "lsof": recon, "env": environ, "printenv": environ, "set": environ, "export": environ, "declare": environ, "history": recall, "cp": copyFile, "mv": copyFile, "install": copyFile, "ln": copyFile, "dd": dd, "tar": archive, "zip": archive, "7z": archive, "7za": archive, "gpg": filter, "security": secret, "pass": secret, "secret-tool": secret, "getent": recon, "ls": list, "find": list, "mktemp": temp, "date": recon, "pwd": recon, "shuf": filter, "bc": filter, "expr": filter, "unzip": extract, "git": nothing, "python": unknown, "perl": unknown, "ruby": unknown,
+		"whoami": recon, "id": recon, "hostname": recon, "uname": quiet, "arch": quiet, "nproc": quiet, "tty": quiet, "lsb_release": quiet, "dpkg": quiet, "rpm": quiet, "go": quiet, "npm": quiet, "node": quiet, "ifconfig": recon, "ip": recon, "ps": recon, "w": recon, "who": recon, "last": recon, "netstat": recon, "ss": recon, "lsof": recon, "env": environ, "printenv": environ, "set": environ, "export": environ, "declare": environ, "history": recall, "cp": copyFile, "mv": copyFile, "install": copyFile, "ln": copyFile, "dd": dd, "tar": archive, "zip": archive, "7z": archive, "7za": archive, "gpg": filter, "security": secret, "pass": secret, "secret-tool": secret, "getent": recon, "ls": list, "find": list, "mktemp": temp, "date": quiet, "pwd": quiet, "shuf": filter, "bc": filter, "expr": filter, "unzip": extract, "git": nothing, "python": unknown, "perl": unknown, "ruby": unknown,
 	}
 	return true
 }()
 
 func nothing(*Machine, *Call, *job) Value { return Value{} }
 func recon(*Machine, *Call, *job) Value   { return Value{S: hole, Taint: Recon} }
+func quiet(*Machine, *Call, *job) Value   { return Value{S: hole} }
+func process(_ *Machine, c *Call, _ *job) Value { // pidof auditd: the name stays visible
+	if args := plainArgs(c); len(args) > 0 && !strings.ContainsAny(args[len(args)-1].S, " \n") {
+		return Value{S: hole + args[len(args)-1].S}
+	}
+	return Value{S: hole}
+}
 func environ(*Machine, *Call, *job) Value { return Value{S: hole, Taint: Env} }
 func recall(*Machine, *Call, *job) Value  { return Value{S: hole, Taint: Personal} }
 func secret(*Machine, *Call, *job) Value  { return Value{S: hole, Taint: Secret} }
@@ -506,7 +513,7 @@ func zip(m *Machine, c *Call, j *job) Value {
 	}
 	v := m.read(c, j, plainArgs(c))
 	if !unpack {
-		return Value{hole, v.Taint | Encoded}
+		return Value{hole, v.Taint}
 	}
 	var r io.Reader
 	switch {
@@ -733,11 +740,7 @@ func copyFile(m *Machine, c *Call, _ *job) Value {
 	for _, a := range args[:len(args)-1] {
 		v, ok := m.stored(a.S)
 		if !ok {
-			class := paths.Of(a.S)
-			if class&(paths.Secret|paths.History) == 0 {
-				continue
-			}
-			v = m.contents(a.S, class)
+			v = m.contents(a.S, paths.Of(a.S))
 		}
 		m.store(dst, v, false)
 		if strings.HasSuffix(dst, "/") || dst == "." {

@@ -40,7 +40,11 @@ func (m *Machine) call(c *syntax.CallExpr, j *job) Value {
 func obscured(w *syntax.Word) bool {
 	if len(w.Parts) == 1 {
 		lit, ok := w.Parts[0].(*syntax.Lit)
-		return ok && strings.LastIndexByte(lit.Value, '\\') > 0
+		if !ok {
+			return false
+		}
+		i := strings.LastIndexByte(lit.Value, '\\')
+		return i > 0 && i+1 < len(lit.Value) && letters(lit.Value[i+1:i+2])
 	}
 	quotes := 0
 	for _, p := range w.Parts {
@@ -85,11 +89,24 @@ func (m *Machine) record(c *Call, j *job) *Call {
 	for _, r := range c.Reads {
 		c.Class |= r.Class
 	}
-	for _, a := range c.Args {
-		c.Class |= argClass(a.S)
-	}
+	c.weigh()
 	m.trace.Calls = append(m.trace.Calls, *c)
 	return &m.trace.Calls[len(m.trace.Calls)-1]
+}
+
+// weigh sets what depends on the arguments.
+func (c *Call) weigh() {
+	c.ArgTaint, c.Source, c.Dest = 0, 0, 0
+	for i, a := range c.Args {
+		class := argClass(a.S)
+		c.Class |= class
+		c.ArgTaint |= a.Taint
+		if i == len(c.Args)-1 {
+			c.Dest = class
+		} else {
+			c.Source |= class
+		}
+	}
 }
 
 // argClass is what an argument means: itself, or what follows = or @ in it.
@@ -115,7 +132,7 @@ func argClass(s string) paths.Class {
 		}
 	}
 	if i := strings.IndexByte(s, ':'); i > 0 && i+1 < len(s) && s[i+1] == '/' { // -v /:/mnt
-		c |= paths.Of(s[i+1:])
+		c |= paths.Of(s[i+1:]) &^ paths.Temp
 	}
 	return c
 }
@@ -137,6 +154,7 @@ func (m *Machine) run(args []Value, j job) Value {
 		}
 		c := Call{Args: args[1:], Given: args[0].S, Obscured: j.obscured || j.via&ViaHidden != 0}
 		c.Name = m.name(args[0], &c)
+		j.name = args[0].Taint
 		if alias, ok := m.get("alias " + c.Name); ok && alias.S != "" && c.Name != "" {
 			m.set("alias "+c.Name, Value{})
 			return m.nest(alias.S+" "+joinFields(c.Args, " "), j.in, j.via, &j)
@@ -149,7 +167,17 @@ func (m *Machine) run(args []Value, j job) Value {
 			return m.program(&c, &j)
 		}
 		rec := m.record(&c, &j)
+		at := len(m.trace.Calls) - 1
 		rest, inner := w.unwrap(m, rec, &j)
+		if n := len(rest); n > 0 && n <= len(c.Args) && &rest[0] == &c.Args[len(c.Args)-n] {
+			own := &m.trace.Calls[at] // what follows belongs to the inner command
+			own.Args = own.Args[:len(c.Args)-n]
+			own.Class = 0
+			for _, r := range own.Reads {
+				own.Class |= r.Class
+			}
+			own.weigh()
+		}
 		if inner != nil {
 			return inner(m)
 		}
@@ -212,12 +240,16 @@ func (m *Machine) name(v Value, c *Call) string {
 		return ""
 	}
 	if !v.Known() {
-		if strings.IndexByte(v.S, Hole) == 0 && strings.IndexByte(s, '/') < 0 {
-			if _, ok := wrappers[s]; !ok && !wellKnown[s] {
+		base := v.S[strings.LastIndexByte(v.S, '/')+1:]
+		if strings.ContainsAny(base, "=:") {
+			return ""
+		}
+		if plain := strings.ReplaceAll(base, hole, ""); plain != base {
+			if plain == "" || !Wraps(plain) && !wellKnown[plain] {
 				return ""
 			}
+			c.Obscured = true
 		}
-		c.Obscured = true
 	}
 	if strings.ContainsAny(s, "*?[") && strings.IndexByte(s, '/') >= 0 || strings.ContainsAny(s, "?") {
 		if known := fromGlob(s); known != "" {
@@ -279,6 +311,9 @@ var wellKnown = func() map[string]bool {
 // program records a command that wraps nothing, evaluates what it interprets, and returns
 // its output.
 func (m *Machine) program(c *Call, j *job) Value {
+	if strings.IndexByte(c.Given, Hole) == 0 && j.name != 0 {
+		c.ScriptTaint |= j.name // $(curl …) as a command
+	}
 	rec := m.record(c, j)
 	at := len(m.trace.Calls) - 1
 	if rec.Name == "" && len(c.Args) == 0 && c.Given == "" {
@@ -291,8 +326,25 @@ func (m *Machine) program(c *Call, j *job) Value {
 		return fn(m, c, j, at)
 	}
 	m.stdinCode(rec)
+	m.runner(c, j)
 	m.execFile(c.Given, c, j, at)
 	return m.output(c, j)
+}
+
+// runner follows arguments of an unknown program that are whole shell command lines, as
+// those of a program that starts others are.
+func (m *Machine) runner(c *Call, j *job) {
+	if _, known := outputs[c.Name]; known || m.depth > maxRounds {
+		return
+	}
+	for _, a := range c.Args {
+		for _, start := range [...]string{"/bin/bash -c", "/bin/sh -c", "bash -c", "sh -c", "/bin/bash -lc", "bash -lc"} {
+			if strings.HasPrefix(a.S, start) {
+				m.nest(a.S, stream{}, j.via|ViaWrapper, j)
+				break
+			}
+		}
+	}
 }
 
 // execFile follows a command that names a file which the line has written.
@@ -307,6 +359,7 @@ func (m *Machine) execFile(path string, c *Call, j *job, at int) {
 // script follows text that is run as a shell script, c being the call that runs it.
 func (m *Machine) script(v Value, j *job, at int) Value {
 	m.trace.Calls[at].ScriptTaint |= v.Taint
+	m.trace.Calls[at].Stored = true
 	if strings.Trim(v.S, hole+" \n\t") == "" {
 		return Value{S: hole, Taint: FromShell | v.Taint&Net}
 	}
@@ -333,6 +386,9 @@ func (m *Machine) script(v Value, j *job, at int) Value {
 func (m *Machine) stdinCode(c *Call) {
 	if c.Piped && len(c.In.S) > 1 && escapes[c.Name] {
 		c.Facts |= code.Inspect(c.In.S)
+		for word := range strings.FieldsSeq(c.In.S[:min(len(c.In.S), maxBroken)]) {
+			c.Class |= argClass(word)
+		}
 	}
 }
 

@@ -110,13 +110,18 @@ type Call struct {
 	Via  Via
 	// Facts are what code in the arguments would do.
 	Facts code.Facts
-	// Class is the union over Args and Reads, OutClass over Writes.
-	Class, OutClass paths.Class
+	// Class is the union over Args and Reads, OutClass over Writes; Dest is the last
+	// argument's, where a copy goes, and Source the union over those before it.
+	Class, OutClass, Source, Dest paths.Class
+	// ArgTaint is the union over Args.
+	ArgTaint Taint
 	// Start and End delimit the text of the line that counted.
 	Start, End int
 	// Obscured is how much of the name was hidden by quoting, holes or globs.
 	Obscured bool
-	// StdinName is the file behind a fetched or decoded script that is run.
+	// Stored says that it runs a file which the line itself wrote.
+	Stored bool
+	// ScriptTaint is where the code that the command runs came from.
 	ScriptTaint Taint
 }
 
@@ -149,9 +154,9 @@ type Trace struct {
 	Problems Problem
 	// Bomb is a function that calls itself more than once at a time.
 	Bomb bool
-	// Bare is a shell connected to a socket by redirections alone.
+	// Shellshock is a line that begins as attacks on old shells do.
 	Shellshock bool
-	// Vars are variables that the line sets for itself or what it runs.
+	// Sets are variables that the line sets for itself or what it runs.
 	Sets []Set
 }
 

@@ -396,3 +396,13 @@ func container(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	}
 	return nil, none
 }
+
+// Wraps reports whether a program runs others, so that its name alone says nothing.
+func Wraps(name string) bool {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		name = name[i+1:]
+	}
+	_, wraps := wrappers[name]
+	_, interprets := languages[name]
+	return wraps || interprets || name == "eval" || name == "source" || name == "."
+}

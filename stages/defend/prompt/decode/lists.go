@@ -4,10 +4,45 @@ package decode
 const minList = 8
 
 // lists finds bytes written one by one: "69 67 6e", "0x69, 0x67", "01101001 01100111",
-// "105 103 110", and Morse code.
+// "105 103 110".
+//
+// A list has only characters of listed, and is no shorter than minListBytes: looking at
+// every listStride-th byte finds the stretches worth reading.
 func (f *Finder) lists(src []byte) {
+	done := 0
+	for i := listStride - 1; i < len(src); i += listStride {
+		if i < done || !listed[src[i]] {
+			continue
+		}
+		lo, hi := i, i+1
+		for lo > done && listed[src[lo-1]] {
+			lo--
+		}
+		for hi < len(src) && listed[src[hi]] {
+			hi++
+		}
+		done = hi
+		if hi-lo >= minListBytes {
+			f.list(src[:hi], lo)
+		}
+	}
+}
+
+const (
+	minListBytes = minList*2 + minList - 1
+	listStride   = minListBytes - 2
+)
+
+var listed = func() (t [256]bool) {
+	for _, c := range []byte("0123456789abcdefABCDEFxX ,\n;:\t") {
+		t[c] = true
+	}
+	return
+}()
+
+// list reads the lists in src from i on.
+func (f *Finder) list(src []byte, i int) {
 	var l list
-	i := 0
 	for i < len(src) && len(f.Runs) < maxRuns {
 		c := src[i]
 		if separator(c) {
@@ -97,7 +132,7 @@ func element(s []byte) (kind uint8, v int) {
 			}
 			d = d*10 + int(c-'0')
 		}
-		if d >= 32 && d < 127 {
+		if d >= 32 && d < 256 || d == '\n' {
 			return kind | isDecimal, v | d<<8
 		}
 	}

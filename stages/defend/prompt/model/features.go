@@ -21,6 +21,8 @@ const (
 
 	// WordAt is where the hashed words begin: they are quantised on a scale of their own.
 	WordAt = wordAt
+	// TopicAt is where the weights of a text's words, wherever they are, begin.
+	TopicAt = topicAt
 
 	// PerToken bounds the features of one token.
 	PerToken = 14
@@ -43,9 +45,8 @@ const (
 )
 
 func bucket(h uint32) uint32 {
-	h ^= h >> 15
 	h *= 0x2C1B3C6D
-	h ^= h >> 12
+	h ^= h >> 15
 	h *= 0x297A2D39
 	return wordAt + uint32(uint64(h)*(topicAt-wordAt)>>32)
 }
@@ -111,6 +112,10 @@ func (m *Machine) emit(t token) {
 	m.add(n)
 }
 
+// TopicScale weighs the words of the whole text against those of the window: their mean
+// weight counts this many times.
+const TopicScale = 8
+
 // add closes the token whose n features are in m.feats.
 func (m *Machine) add(n int) {
 	if m.collect != nil {
@@ -119,14 +124,18 @@ func (m *Machine) add(n int) {
 	}
 	w := m.weights
 	a, b := int32(0), int32(0)
-	for _, x := range m.feats[:n] {
-		if x < wordAt {
-			a += int32(int8(w[x]))
+	for _, x := range m.feats[:6] {
+		b += int32(int8(w[x&(Features-1)]))
+	}
+	for _, x := range m.feats[6:n] {
+		if v := int32(int8(w[x&(Features-1)])); x < wordAt {
+			a += v
 		} else {
-			b += int32(int8(w[x&(Features-1)]))
+			b += v
 		}
 	}
-	m.sum += a*m.scaleA + b*m.scaleB
+	m.topic += int64(int8(w[Topic(m.feats[0])&(Features-1)]))
+	m.sum += a*m.scales[0] + b*m.scales[1]
 	m.sums = append(m.sums, m.sum)
 	m.at = append(m.at, tokenAt{uint32(m.pos), uint32(m.view), m.present})
 	m.present = 0

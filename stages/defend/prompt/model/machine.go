@@ -8,6 +8,7 @@ package model
 
 import (
 	_ "embed"
+	"errors"
 	"math"
 
 	"sluice/stages/defend/prompt/decode"
@@ -15,17 +16,25 @@ import (
 	"sluice/stages/defend/prompt/phrases"
 )
 
-// Window sizes in tokens. Windows start at every Stride-th token.
-const (
-	Window = 40
-	Stride = 4
-)
+// Windows are the sizes of windows in tokens; they start at every Stride-th token.
+var Windows = [...]int{12, 32}
+
+// Stride is the distance of windows in tokens.
+const Stride = 4
+
+//go:embed weights.bin
+var embedded string
+
+// weightsSize is that of weights.bin: a byte for each feature, three scales of the
+// regions, two thresholds.
+const weightsSize = Features + 5*4
 
 // Machine is ready after New or NewCollector.
 type Machine struct {
-	weights        string
-	scaleA, scaleB int32
-	collect        func([]uint32)
+	weights   string
+	scales    [3]int32 // of concepts, words and topics, in Units
+	low, high float64
+	collect   func([]uint32)
 
 	norm   [2]normalize.Buffer
 	finder [2]decode.Finder
@@ -46,9 +55,12 @@ type Machine struct {
 	feats          [PerToken]uint32
 
 	// What the tokens came to.
-	sum  int32
-	sums []int32
-	at   []tokenAt
+	sum   int32
+	topic int64
+	best  Best
+	blank []byte
+	sums  []int32
+	at    []tokenAt
 }
 
 // tokenAt is where a token was read: its offset in the normalised text or, for a view,
@@ -58,14 +70,40 @@ type tokenAt struct {
 	present   uint64
 }
 
+// New returns a Machine with the embedded weights.
+func New() (*Machine, error) { return NewWith(embedded) }
+
+// NewWith returns a Machine with weights in the form of weights.bin.
+func NewWith(weights string) (*Machine, error) {
+	if len(weights) != weightsSize || !phrases.Valid() {
+		return nil, errors.New("model: weights.bin or lexicon.bin has another form than this code reads: run go generate ./stages/defend/prompt")
+	}
+	m := &Machine{weights: weights[:Features]}
+	word := func(i int) uint32 {
+		s := weights[Features+4*i:]
+		return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+	}
+	for i := range m.scales {
+		m.scales[i] = int32(word(i))
+	}
+	m.low, m.high = float64(math.Float32frombits(word(3))), float64(math.Float32frombits(word(4)))
+	return m, nil
+}
+
+// Thresholds are the logits that 1 % and 0.1 % of everyday texts reached in
+// cross-validation.
+func (m *Machine) Thresholds() (low, high float64) { return m.low, m.high }
+
 // NewCollector returns a Machine that computes no scores but gives the features of each
-// token to collect. It is for training; the slice is reused.
+// token to collect, and nil before each text or view. It is for training; the slice is
+// reused.
 func NewCollector(collect func([]uint32)) *Machine { return &Machine{collect: collect} }
 
 func (m *Machine) reset() {
 	m.sep, m.line, m.punct = sepPara, false, 0
 	m.s1, m.s2, m.shape1, m.shape2 = 0, 0, 0, 0
 	m.c1, m.c2 = 0, 0
+	m.sum, m.topic = 0, 0
 }
 
 // Kinds of views, for tags.
@@ -81,18 +119,34 @@ const (
 // than some three times its length.
 const maxViewBytes = 24 << 10
 
-// Read reads text and all its views into tokens.
+// Read reads text and all its views into tokens and keeps the best window of them.
 func (m *Machine) Read(text []byte) {
-	m.sum, m.sums, m.at, m.index = 0, m.sums[:0], m.at[:0], 0
+	m.sums, m.at, m.index = m.sums[:0], m.at[:0], 0
+	m.best = Best{Logit: math.Inf(-1)}
 	m.view = viewText
 	m.views.reset()
 	plain := m.norm[0].Run(text)
+	found := m.finder[0].Find(text)
+	if found && m.norm[0].Plain() {
+		plain = m.blanked(text)
+	}
 	m.scan(plain)
 	budget := maxViewBytes
 	m.turned(plain, &budget)
-	if m.finder[0].Find(text) {
+	if found {
 		m.decoded(0, viewDecoded, &budget)
 	}
+}
+
+// blanked returns text with blanks for what is encoded in it: that is read as views.
+func (m *Machine) blanked(text []byte) []byte {
+	m.blank = append(m.blank[:0], text...)
+	for _, r := range m.finder[0].Runs {
+		for i := r.Start; i < r.End; i++ {
+			m.blank[i] = ' '
+		}
+	}
+	return m.blank
 }
 
 // decoded reads the runs of finder d as views, and what is encoded in them once more.
@@ -115,6 +169,9 @@ func (m *Machine) decoded(d, kind int, budget *int) {
 	}
 }
 
+// longestWindow is the unit in which the length of texts is counted.
+const longestWindow = 32
+
 // Biases of a text of n tokens whose best window has w.
 func biases(w, n int) (uint32, uint32) {
 	short := 0
@@ -122,7 +179,7 @@ func biases(w, n int) (uint32, uint32) {
 		short++
 	}
 	long := 0
-	for k := n / Window; k > 0 && long < 8; k >>= 1 {
+	for k := n / longestWindow; k > 0 && long < 8; k >>= 1 {
 		long++
 	}
 	return uint32(biasAt + short), uint32(biasAt + 16 + long)
@@ -136,39 +193,75 @@ type Best struct {
 	Logit    float64
 	From, To int
 	Concepts uint64
+	// Views are the kinds of views the window was read in, as bits.
+	Views uint8
 }
 
 // Unit is the logit that fixed-point sums count in.
 const Unit = 1.0 / 4096
 
-// Score returns the best window of the tokens that Read made.
-func (m *Machine) Score() Best {
-	n := len(m.sums)
+// Score returns the best window of what Read read: the one window, in the text or in one
+// of its views, that looks most like an attack.
+func (m *Machine) Score() Best { return m.best }
+
+// finish looks for the best window in the tokens from start on: those of one view.
+func (m *Machine) finish(start int) {
+	n := len(m.sums) - start
 	if n == 0 {
-		return Best{Logit: math.Inf(-1)}
+		return
 	}
-	best, from := int32(math.MinInt32), 0
-	for i := 0; ; i += Stride {
-		before := int32(0)
-		if i > 0 {
-			before = m.sums[i-1]
-		}
-		end := min(i+Window, n)
-		if s := m.sums[end-1] - before; s > best {
-			best, from = s, i
-		}
-		if end == n {
-			break
+	sums := m.sums[start:]
+	best, from, to := int32(math.MinInt32), 0, 0
+	for _, size := range Windows {
+		full := m.bias(size, n)
+		for i := 0; ; i += Stride {
+			end, bias := i+size, full
+			if end > n {
+				end, bias = n, m.bias(n-i, n)
+			}
+			s := sums[end-1] + bias
+			if i > 0 {
+				s -= sums[i-1]
+			}
+			if s > best {
+				best, from, to = s, i, end
+			}
+			if end == n {
+				break
+			}
 		}
 	}
-	to := min(from+Window, n)
-	a, b := biases(to-from, n)
-	best += int32(int8(m.weights[a]))*m.scaleA + int32(int8(m.weights[b]))*m.scaleA
-	r := Best{Logit: float64(best) * Unit, From: from, To: to}
-	for _, t := range m.at[from:to] {
+	topic := float64(m.topic) * float64(m.scales[2]) * TopicScale / float64(n)
+	logit := (float64(best) + topic) * Unit
+	if logit <= m.best.Logit {
+		return
+	}
+	r := Best{Logit: logit, From: start + from, To: start + to}
+	for _, t := range m.at[r.From:r.To] {
 		r.Concepts |= t.present
+		r.Views |= 1 << (t.view & 7)
 	}
-	return r
+	m.best = r
+}
+
+func (m *Machine) bias(w, n int) int32 {
+	a, b := biases(w, n)
+	return (int32(int8(m.weights[a])) + int32(int8(m.weights[b]))) * m.scales[0]
+}
+
+// Span returns where in the source window b is, in bytes; ok is false for text that was
+// read in a view of it: then the span is where that view begins.
+func (m *Machine) Span(b Best) (start, end int, ok bool) {
+	if b.To <= b.From {
+		return 0, 0, false
+	}
+	first, last := m.at[b.From], m.at[b.To-1]
+	if first.view != viewText || last.view != viewText {
+		v := max(first.view, last.view)
+		start = int(v >> 3)
+		return start, start, false
+	}
+	return m.norm[0].Source(int(first.pos)), m.norm[0].Source(int(last.pos)), true
 }
 
 // Has reports whether b holds all of the given concepts.
@@ -179,4 +272,18 @@ func (b Best) Has(cs ...phrases.Concept) bool {
 		}
 	}
 	return true
+}
+
+// Groups of view kinds in Best.Views.
+const (
+	ViewsDecoded = 1<<viewDecoded | 1<<viewTwice
+	ViewsTurned  = 1<<viewShifted | 1<<viewReversed
+)
+
+// Tokens is how many words Read found.
+func (m *Machine) Tokens() int { return len(m.sums) }
+
+// Size is the memory that m keeps for its next text, in bytes.
+func (m *Machine) Size() int {
+	return cap(m.sums)*4 + cap(m.at)*16 + m.norm[0].Cap() + m.norm[1].Cap() + cap(m.blank)
 }

@@ -21,14 +21,14 @@ func (m *Machine) spaced(text []byte, i int) int {
 		run = append(run, lower[text[j]])
 		j++
 		end := j
-		if j >= len(text) || text[j] != sep {
+		if j >= len(text) || text[j] != sep && !goesOn(text, j, sep) {
 			break
 		}
 		// One separator goes on with the word; more, or another one after it, end the word.
 		for j < len(text) && j < end+6 && class[text[j]] != clsLetter && class[text[j]] != clsDigit && text[j] < 0x80 {
 			j++
 		}
-		gap = j > end+1
+		gap = j > end+1 || text[end] != sep
 		if j >= len(text) || class[text[j]] != clsLetter || j+1 < len(text) && class[text[j+1]] == clsLetter {
 			j = end
 			break
@@ -46,6 +46,11 @@ func (m *Machine) spaced(text []byte, i int) int {
 		}
 	}
 	return j
+}
+
+// goesOn reports whether spelling goes on after the blank at text[j]: "a.l.l r.u.l.e.s".
+func goesOn(text []byte, j int, sep byte) bool {
+	return class[text[j]] == clsSpace && j+2 < len(text) && class[text[j+1]] == clsLetter && text[j+2] == sep
 }
 
 // pieces emits a run of letters as the words it is made of.

@@ -90,10 +90,18 @@ const (
 	maxWordBytes = 64
 )
 
-// scan turns one segment of text into tokens. base is the text's offset for spans; from
-// views, all tokens point at one place.
+// scan turns one text or view into tokens and finds its best window.
 func (m *Machine) scan(text []byte) {
 	m.reset()
+	start := len(m.sums)
+	if m.collect != nil {
+		m.collect(nil)
+	}
+	m.words(text)
+	m.finish(start)
+}
+
+func (m *Machine) words(text []byte) {
 	i := 0
 	for i < len(text) {
 		c := text[i]
@@ -112,9 +120,15 @@ func (m *Machine) scan(text []byte) {
 			i++
 			continue
 		default:
-			if n := m.leet(text, i); n > 0 {
-				i += n
-				continue
+			if leetOf[c] != 0 && (i == 0 || leetOf[text[i-1]] == 0) {
+				if n := m.leet(text, i); n > 0 {
+					i += n
+					continue
+				}
+			}
+			if (c == '_' || c == '+') && i > 0 && i+1 < len(text) && class[text[i-1]] == clsLetter && class[text[i+1]] == clsLetter {
+				i++ // ignore_all+previous_rules: a blank by another name
+				break
 			}
 			m.sep = max(m.sep, sepOf[c])
 			m.punct = m.punct<<8 | uint32(c)
@@ -188,15 +202,17 @@ done:
 	}
 	t := token{hash: h, stem: stem, concept: concept, shape: shapeOf(n, upper, digits, high)}
 	if concept == 0 && !high {
-		if digits > 0 || i < len(text) && leetOf[text[i]] != 0 {
+		if (digits > 0 || i < len(text) && leetOf[text[i]] != 0) && (start == 0 || leetOf[text[start-1]] == 0) {
 			if k := m.leet(text, start); k > 0 {
 				return start + k
 			}
 		}
 		if digits == 0 && n >= 5 && !phrases.Known(h) {
 			m.odd(text[start:i])
-			if n >= longWord && m.joined(text, start, joinedEnd(text, i)) {
-				return joinedEnd(text, i)
+			if first := start == 0 || class[text[start-1]] != clsLetter; n >= longWord && first {
+				if end := joinedEnd(text, i); m.joined(text, start, end) {
+					return end
+				}
 			}
 		}
 	}

@@ -208,3 +208,9 @@ func (b *Buffer) decide(out []byte, i int) {
 	b.decided = j
 	b.asLatin = ascii || all && b.latin
 }
+
+// Cap is the memory that b keeps, in bytes.
+func (b *Buffer) Cap() int { return cap(b.text) + cap(b.marks)*8 }
+
+// Plain reports whether the last Run had nothing to change.
+func (b *Buffer) Plain() bool { return b.plain }

@@ -81,7 +81,7 @@ const (
 	slots      = 1 << 13
 	prefixFlag = 0x40
 	prefixBits = 1 << 15
-	wordBits   = 1 << 16
+	wordBits   = 1 << 18
 	prefixAt   = slots * 4
 	wordAt     = prefixAt + prefixBits/8
 	size       = wordAt + wordBits/8
@@ -123,9 +123,9 @@ func MaybePrefix(h uint32) bool {
 func FindPrefix(h uint32) Concept { return find(h, prefixFlag) }
 
 // Known reports whether the word with hash h is a common one: a Bloom filter with about
-// one false positive in a hundred.
+// two false positives in a thousand.
 func Known(h uint32) bool {
-	a, b := (h^h>>16)%wordBits, (h*0x85EBCA6B>>16)%wordBits
+	a, b := (h^h>>16)%wordBits, (h*0x85EBCA6B>>12)%wordBits
 	return table[wordAt+a/8]&(1<<(a%8)) != 0 && table[wordAt+b/8]&(1<<(b%8)) != 0
 }
 
@@ -157,7 +157,7 @@ func Pack(text string, common []string, fold func(string) string) ([]byte, error
 	}
 	for _, w := range common {
 		h := Hash(w)
-		for _, b := range [2]uint32{(h ^ h>>16) % wordBits, (h * 0x85EBCA6B >> 16) % wordBits} {
+		for _, b := range [2]uint32{(h ^ h>>16) % wordBits, (h * 0x85EBCA6B >> 12) % wordBits} {
 			out[wordAt+b/8] |= 1 << (b % 8)
 		}
 	}

@@ -12,10 +12,11 @@ import (
 // crossValidate scores each source by a model that has not seen it, nor any text that
 // was made of it.
 func crossValidate(o options, docs []*doc) error {
-	if _, _, err := validate(o, docs); err != nil {
+	if _, _, _, err := validate(o, docs); err != nil {
 		return err
 	}
 	report(os.Stdout, docs)
+	reportMasks(os.Stdout, docs)
 	if o.out != "" {
 		return writeScores(o.out, docs)
 	}
@@ -24,10 +25,14 @@ func crossValidate(o options, docs []*doc) error {
 
 // validate gives every text the score of a model that has not seen its source, and
 // returns the thresholds of 1 % and 0.1 % false positives on everyday texts.
-func validate(o options, docs []*doc) (low, high float64, err error) {
-	synth := grammarDocs()
+func validate(o options, docs []*doc) (low, high float64, synth []*doc, err error) {
+	synth = grammarDocs()
 	all := append(append([]*doc(nil), docs...), synth...)
 	extract(all)
+	masks := hidden(docs)
+	for _, d := range docs {
+		extract(masks[d])
+	}
 	groups := foldGroups(docs)
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, o.workers)
@@ -44,15 +49,20 @@ func validate(o options, docs []*doc) (low, high float64, err error) {
 			l := fit(train, o.epochs)
 			for _, d := range docs {
 				if held[d.fold] {
-					s, _, _ := l.best(d)
+					s, _, _, _ := l.best(d)
 					d.score = float64(s)
+					for _, x := range masks[d] {
+						s, _, _, _ := l.best(x)
+						x.score = float64(s)
+						d.masked = append(d.masked, x)
+					}
 				}
 			}
 		}()
 	}
 	wg.Wait()
 	low, high = thresholds(docs)
-	return low, high, nil
+	return low, high, synth, nil
 }
 
 func thresholds(docs []*doc) (low, high float64) {
@@ -182,4 +192,29 @@ func writeScores(path string, docs []*doc) error {
 		fmt.Fprintf(f, "{\"id\":%q,\"score\":%g}\n", d.id, d.score)
 	}
 	return f.Close()
+}
+
+// reportMasks writes how many of the disguised attacks are found at the thresholds of
+// the plain texts.
+func reportMasks(out *os.File, docs []*doc) {
+	t1, t01 := thresholds(docs)
+	var a, b [64]int
+	n := 0
+	for _, d := range docs {
+		if d.masked == nil {
+			continue
+		}
+		n++
+		for i, x := range d.masked {
+			if x.score >= t1 {
+				a[i]++
+			}
+			if x.score >= t01 {
+				b[i]++
+			}
+		}
+	}
+	for i, t := range transforms() {
+		fmt.Fprintf(out, "obf %-30s %5d %7.2f %7.2f\n", t.name, n, 100*float64(a[i])/float64(n), 100*float64(b[i])/float64(n))
+	}
 }

@@ -21,10 +21,12 @@ type doc struct {
 	// Features of token i are feats[ends[i-1]:ends[i]].
 	feats  []uint32
 	ends   []int32
+	segs   []int // token at which each text or view begins
 	weight float32
 	// parts are the sources a composed text was made of.
-	parts map[string]bool
-	score float64
+	parts  map[string]bool
+	score  float64
+	masked []*doc
 }
 
 func load(path string) ([]*doc, error) {
@@ -133,6 +135,10 @@ func sorted(m map[string]int) []string {
 func extract(docs []*doc) {
 	var d *doc
 	m := model.NewCollector(func(f []uint32) {
+		if f == nil {
+			d.segs = append(d.segs, len(d.ends))
+			return
+		}
 		d.feats = append(d.feats, f...)
 		d.ends = append(d.ends, int32(len(d.feats)))
 	})

@@ -37,14 +37,14 @@ func sizes(s string) []int {
 		}
 	}
 	if out == nil {
-		out = []int{8, 16, 32}
+		out = model.Windows[:]
 	}
 	return out
 }
 
 var (
-	window     = int(env("WIN", 40))
-	topicScale = float32(env("TOPIC", 20))
+	window     = model.Windows[1]
+	topicScale = float32(env("TOPIC", model.TopicScale))
 	topicDrop  = env("TOPICDROP", 0.3)
 	clip       = float32(env("CLIP", -9))
 	rate       = float32(env("RATE", 0.02))
@@ -73,23 +73,59 @@ func (l *learner) shuffle(docs []*doc) {
 	}
 }
 
-// best returns the window of d with the largest score.
-func (l *learner) best(d *doc) (score float32, from, to int) {
-	n := len(d.ends)
-	if n == 0 {
-		return float32(math.Inf(-1)), 0, 0
+// tokens is a text or one view of it.
+type tokens struct {
+	feats []uint32
+	ends  []int32 // of the features of each token
+	start int32   // of the features of the first
+}
+
+// each calls f with the text of d and its views.
+func (d *doc) each(f func(tokens)) {
+	segs := d.segs
+	if segs == nil {
+		segs = []int{0}
 	}
+	for i, from := range segs {
+		to := len(d.ends)
+		if i+1 < len(segs) {
+			to = segs[i+1]
+		}
+		if from == to {
+			continue
+		}
+		t := tokens{feats: d.feats, ends: d.ends[from:to]}
+		if from > 0 {
+			t.start = d.ends[from-1]
+		}
+		f(t)
+	}
+}
+
+// best returns the score of d's best window, and where it is.
+func (l *learner) best(d *doc) (score float32, in tokens, from, to int) {
+	score = float32(math.Inf(-1))
+	d.each(func(t tokens) {
+		if s, a, b := l.window(t); s > score {
+			score, in, from, to = s, t, a, b
+		}
+	})
+	return
+}
+
+// window returns the window of t with the largest score.
+func (l *learner) window(t tokens) (score float32, from, to int) {
+	n := len(t.ends)
 	l.sums = l.sums[:0]
-	sum, at, topic := float32(0), int32(0), float32(0)
-	for _, end := range d.ends {
-		topic += l.w[model.Topic(d.feats[at])]
-		for _, f := range d.feats[at:end] {
+	sum, at := float32(0), t.start
+	for _, end := range t.ends {
+		for _, f := range t.feats[at:end] {
 			sum += l.w[f]
 		}
 		at = end
 		l.sums = append(l.sums, sum)
 	}
-	topic *= topicScale / float32(n)
+	topic := l.topic(t)
 	score = float32(math.Inf(-1))
 	for _, size := range windows {
 		for i := 0; ; i += model.Stride {
@@ -110,25 +146,38 @@ func (l *learner) best(d *doc) (score float32, from, to int) {
 	return score, from, to
 }
 
+// topic is what the words of all of t say, wherever the window is.
+func (l *learner) topic(t tokens) float32 {
+	sum, at := float32(0), t.start
+	for _, end := range t.ends {
+		sum += l.w[model.Topic(t.feats[at])]
+		at = end
+	}
+	return sum * topicScale / float32(len(t.ends))
+}
+
 // step learns from one text.
 func (l *learner) step(d *doc) {
-	if len(d.ends) == 0 {
+	_, t, from, to := l.best(d)
+	n := len(t.ends)
+	if n == 0 {
 		return
 	}
-	_, from, to := l.best(d)
-	l.learn(d, from, to, d.bad)
-	if n := len(d.ends); !d.bad && n > 2*window { // and a window anywhere
+	l.learn(d, t, from, to)
+	if !d.bad && n > 2*window { // and a window anywhere
 		from := int(l.next() % uint64(n-window))
-		l.learn(d, from, from+window, false)
+		l.learn(d, t, from, from+window)
 	}
 }
 
-func (l *learner) learn(d *doc, from, to int, bad bool) {
-	start := int32(0)
+// learn takes one step towards d's label for the window of t, without some features:
+// any of them, all the words so that phrases learn to do without, or the topic.
+func (l *learner) learn(d *doc, t tokens, from, to int) {
+	start := t.start
 	if from > 0 {
-		start = d.ends[from-1]
+		start = t.ends[from-1]
 	}
-	feats := d.feats[start:d.ends[to-1]]
+	feats := t.feats[start:t.ends[to-1]]
 	seed := l.next()
 	below := uint64(dropout * (1 << 24))
 	conceptOnly := float64(l.next()>>40) < group*(1<<24)
@@ -139,41 +188,33 @@ func (l *learner) learn(d *doc, from, to int, bad bool) {
 		if x>>40 < below {
 			return false
 		}
-		return !conceptOnly || feats[i] < 1<<15
+		return !conceptOnly || feats[i] < model.WordAt
 	}
-	a, b := model.Biases(to-from, len(d.ends))
+	a, b := model.Biases(to-from, len(t.ends))
 	z := float64(l.w[a] + l.w[b])
 	for i, f := range feats {
 		if keep(i) {
 			z += float64(l.w[f])
 		}
 	}
-	noTopic := float64(l.next()>>40) < topicDrop*(1<<24) || topicScale == 0
-	tv := topicScale / float32(len(d.ends))
-	if !noTopic {
-		at := int32(0)
-		sum := float32(0)
-		for _, end := range d.ends {
-			sum += l.w[model.Topic(d.feats[at])]
-			at = end
-		}
-		z += float64(sum * tv)
+	topical := float64(l.next()>>40) >= topicDrop*(1<<24)
+	if topical {
+		z += float64(l.topic(t))
 	}
 	p := 1 / (1 + math.Exp(-z))
-	y := 0.0
-	if bad {
-		y = 1
+	if d.bad {
+		p--
 	}
-	g := float32(p-y) * d.weight
+	g := float32(p) * d.weight
 	if g < 1e-4 && g > -1e-4 {
 		return
 	}
 	l.update(a, g)
 	l.update(b, g)
-	if !noTopic {
-		at := int32(0)
-		for _, end := range d.ends {
-			l.update(model.Topic(d.feats[at]), g*tv)
+	if topical {
+		at, share := t.start, g*topicScale/float32(len(t.ends))
+		for _, end := range t.ends {
+			l.update(model.Topic(t.feats[at]), share)
 			at = end
 		}
 	}

@@ -29,7 +29,11 @@ func run() error {
 	flag.StringVar(&o.out, "out", "", "with -cv: write held-out scores as JSON lines here")
 	flag.IntVar(&o.epochs, "epochs", 8, "passes over the data")
 	flag.IntVar(&o.workers, "workers", 2, "folds trained at a time")
+	flag.StringVar(&o.score, "score", "", "score these JSON lines with the embedded weights and write them to -out")
 	flag.Parse()
+	if o.score != "" {
+		return scoreLines(o.score, o.out)
+	}
 	if o.tables {
 		return makeTables(o)
 	}
@@ -44,7 +48,7 @@ func run() error {
 }
 
 type options struct {
-	data, dir, out  string
-	tables, cv      bool
-	epochs, workers int
+	data, dir, out, score string
+	tables, cv            bool
+	epochs, workers       int
 }

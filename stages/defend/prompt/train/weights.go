@@ -14,11 +14,11 @@ import (
 // trainAll trains on all sources and writes weights.bin. Its thresholds are those that
 // cross-validation found, on texts that the model in question had not seen.
 func trainAll(o options, docs []*doc) error {
-	low, high, err := validate(o, docs)
+	low, high, synthetic, err := validate(o, docs)
 	if err != nil {
 		return err
 	}
-	l := fit(trainingSet(docs, nil), o.epochs)
+	l := fit(trainingSet(append(append([]*doc(nil), docs...), synthetic...), nil), o.epochs)
 	out := pack(l.w, low, high)
 	return os.WriteFile(filepath.Join(o.dir, "model", "weights.bin"), out, 0o644)
 }
@@ -41,13 +41,15 @@ func trainingSet(docs []*doc, held map[string]bool) []*doc {
 // their own, and adds the scales and the thresholds.
 func pack(w []float32, low, high float64) []byte {
 	a, scaleA := quantise(w[:model.WordAt])
-	b, scaleB := quantise(w[model.WordAt:])
-	out := append(a, b...)
+	b, scaleB := quantise(w[model.WordAt:model.TopicAt])
+	c, scaleC := quantise(w[model.TopicAt:])
+	out := append(append(a, b...), c...)
 	out = binary.LittleEndian.AppendUint32(out, uint32(scaleA))
 	out = binary.LittleEndian.AppendUint32(out, uint32(scaleB))
+	out = binary.LittleEndian.AppendUint32(out, uint32(scaleC))
 	out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(low)))
 	out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(high)))
-	fmt.Printf("scales %d %d, thresholds %.3f %.3f\n", scaleA, scaleB, low, high)
+	fmt.Printf("scales %d %d %d, thresholds %.3f %.3f\n", scaleA, scaleB, scaleC, low, high)
 	return out
 }
 

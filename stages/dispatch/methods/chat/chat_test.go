@@ -3,16 +3,12 @@ package chat_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"sluice/frames"
-	"sluice/pipeline/pipelinetest"
 	"sluice/stages/dispatch"
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/methodstest"
-	"sluice/storage"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,7 +24,7 @@ func newWorld(tb testing.TB) (*methodstest.World, *queue) {
 	return methodstest.New(tb, methodstest.Options{}, func(w *methodstest.World) []dispatch.Method {
 		f := chat.New(chat.Deps{Store: w.Store, Runs: w.Runs, Active: w.Schedule.Active, Live: w.Live, Events: w.Events,
 			Models: func(string) any { return []any{} }, Commands: func() any { return []any{} },
-			Queue: q.add, Channels: func() []string { return []string{"webhook"} }})
+			Queue: func(session, text string) error { q.add(session, text); return nil }, Channels: func() []string { return []string{"webhook"} }})
 		return f.Methods()
 	}), q
 }
@@ -36,7 +32,10 @@ func newWorld(tb testing.TB) (*methodstest.World, *queue) {
 // queue is system-event's, as wake fills it.
 type queue struct{ texts []string }
 
-func (q *queue) add(session, text string) { q.texts = append(q.texts, session+" "+text) }
+func (q *queue) add(session, text string) error {
+	q.texts = append(q.texts, session+" "+text)
+	return nil
+}
 
 // history is what the tests read of chat.history.
 type history struct {
@@ -94,11 +93,11 @@ func TestRefusals(t *testing.T) {
 	w.Idle()
 	w.Refused([][3]string{
 		{"chat.send", `{"sessionKey":"agent:main:t"}`, "invalid chat.send params: must have required property 'message'"},
-		{"chat.send", `{"sessionKey":"agent:main:t","message":" ","idempotencyKey":"a"}`, "message or attachment required"},
-		{"chat.send", `{"sessionKey":"agent:main:t","message":"a\u0000b","idempotencyKey":"a"}`, "message must not contain null bytes"},
-		{"chat.send", `{"sessionKey":"agent:zz:t","message":"x","idempotencyKey":"a"}`, `Agent "zz" no longer exists in configuration`},
+		{"chat.send", `{"sessionKey":"agent:main:t","message":" ","idempotencyKey":"a1"}`, "message or attachment required"},
+		{"chat.send", `{"sessionKey":"agent:main:t","message":"a\u0000b","idempotencyKey":"a2"}`, "message must not contain null bytes"},
+		{"chat.send", `{"sessionKey":"agent:zz:t","message":"x","idempotencyKey":"a3"}`, `Agent "zz" no longer exists in configuration`},
 		{"chat.send", `{"sessionKey":"agent:main:t","message":"other","idempotencyKey":"used"}`, "This message ID was already used for different input. Check the conversation history and use a new message ID to send again."},
-		{"chat.send", `{"sessionKey":"agent:main:t","message":"x","idempotencyKey":"a","deliver":true}`, "replies cannot be delivered to a channel by this gateway yet; leave out deliver, and send the reply with the send method"},
+		{"chat.send", `{"sessionKey":"agent:main:t","message":"x","idempotencyKey":"a4","deliver":true}`, "replies cannot be delivered to a channel by this gateway yet; leave out deliver, and send the reply with the send method"},
 		{"chat.history", `{}`, "invalid chat.history params: must have required property 'sessionKey'"},
 		{"chat.history", `{"sessionKey":"agent:main:t","offset":1,"messageId":"x"}`, "offset and messageId cannot be used together"},
 		{"chat.history", `{"sessionKey":"agent:main:t","cursor":"x","offset":1}`, "cursor cannot be used with offset or messageId"},
@@ -112,10 +111,10 @@ func TestRefusals(t *testing.T) {
 		{"chat.abort", `{"sessionKey":"agent:main:t","agentId":"zz"}`, `agentId "zz" does not match session key "agent:main:t"`},
 		{"chat.inject", `{"sessionKey":"agent:main:nosuch","message":"x"}`, "session not found"},
 		{"chat.inject", `{"sessionKey":"agent:main:t","message":""}`, "invalid chat.inject params: at /message: must not have fewer than 1 characters"},
-		{"agent", `{"message":"x","idempotencyKey":"b","agentId":"zz"}`, `invalid agent params: unknown agent id "zz"`},
-		{"agent", `{"message":"x","idempotencyKey":"b","sessionKey":"agent:zz:main"}`, `Agent "zz" no longer exists in configuration`},
-		{"agent", `{"message":"x","idempotencyKey":"b","channel":"nosuch"}`, "invalid agent params: unknown channel: nosuch"},
-		{"agent", `{"message":"x","idempotencyKey":"b","channel":"webhook","deliver":true}`, "replies cannot be delivered to a channel by this gateway yet; leave out deliver, and send the reply with the send method"},
+		{"agent", `{"message":"x","idempotencyKey":"b1","agentId":"zz"}`, `invalid agent params: unknown agent id "zz"`},
+		{"agent", `{"message":"x","idempotencyKey":"b2","sessionKey":"agent:zz:main"}`, `Agent "zz" no longer exists in configuration`},
+		{"agent", `{"message":"x","idempotencyKey":"b3","channel":"nosuch"}`, "invalid agent params: unknown channel: nosuch"},
+		{"agent", `{"message":"x","idempotencyKey":"b4","channel":"webhook","deliver":true}`, "replies cannot be delivered to a channel by this gateway yet; leave out deliver, and send the reply with the send method"},
 		{"agent.wait", `{}`, "invalid agent.wait params: must have required property 'runId'"},
 		{"agent.wait", `{"runId":"x","timeoutMs":-1}`, "invalid agent.wait params: at /timeoutMs: must be >= 0"},
 		{"wake", `{"mode":"now","text":" "}`, "text required"},
@@ -222,6 +221,7 @@ func TestMessageGetAndInject(t *testing.T) {
 		MessageID string
 	}
 	w.OK("chat.inject", `{"sessionKey":"t","message":"injected text","label":"lab"}`, &in)
+	w.Idle()
 	var got struct {
 		OK                bool
 		UnavailableReason string
@@ -290,155 +290,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// second waits for a client's second answer to agent.
-func second(t *testing.T, c *pipelinetest.Client) pipelinetest.Answer {
-	t.Helper()
-	select {
-	case a := <-c.Answers:
-		return a
-	case <-time.After(5 * time.Second):
-		t.Fatal("no second answer")
-		return pipelinetest.Answer{}
-	}
-}
-
-func TestAgentAndWait(t *testing.T) {
-	w, _ := newWorld(t)
-	c := w.Client()
-	first := w.As(c, "agent", `{"message":"hello","sessionKey":"t","model":"fake/other","extraSystemPrompt":"be brief","idempotencyKey":"a1"}`)
-	if !strings.Contains(string(first.Payload), `"status":"accepted"`) {
-		t.Fatalf("%s", first.Payload)
-	}
-	a := second(t, c)
-	if !a.OK || !strings.Contains(string(a.Payload), `"text":"echo: hello"`) {
-		t.Errorf("%+v %s", a, a.Payload)
-	}
-	if call := w.Model.Calls()[0]; call.Model != "other" || call.Messages[0].Role != "system" || call.Messages[0].Content != "be brief" {
-		t.Errorf("the model saw %+v", call)
-	}
-	var wait struct{ Status, Error, StopReason string }
-	var full struct {
-		TerminalReply   struct{ Text string }
-		TerminalReceipt struct{ RunID string }
-		StartedAt       int64
-	}
-	if w.OK("agent.wait", `{"runId":"a1"}`, &full); full.TerminalReply.Text != "echo: hello" || full.TerminalReceipt.RunID != "a1" || full.StartedAt == 0 {
-		t.Errorf("%+v", full)
-	}
-	if raw := w.OK("agent.wait", `{"runId":"nosuch","timeoutMs":1}`, nil); string(raw) != `{"runId":"nosuch","status":"timeout"}` {
-		t.Errorf("%s", raw)
-	}
-	// A failure is an error under the request's id, and told to who waits.
-	w.As(c, "agent", `{"message":"FAIL","sessionKey":"t","idempotencyKey":"a2"}`)
-	if a := second(t, c); a.OK || a.Error.Code != "UNAVAILABLE" || !strings.Contains(a.Error.Message, "no such model") {
-		t.Errorf("%+v", a)
-	}
-	if w.OK("agent.wait", `{"runId":"a2"}`, &wait); wait.Status != "error" || !strings.Contains(wait.Error, "no such model") {
-		t.Errorf("%+v", wait)
-	}
-	// Aborted: no error, but a timeout, as upstream has it.
-	w.As(c, "agent", `{"message":"HOLD","sessionKey":"t","idempotencyKey":"a3"}`)
-	<-w.Model.Held()
-	w.OK("chat.abort", `{"sessionKey":"t"}`, nil)
-	if a := second(t, c); !a.OK || !strings.Contains(string(a.Payload), `"status":"timeout","stopReason":"rpc","summary":"aborted"`) && !strings.Contains(string(a.Payload), `"summary":"aborted"`) {
-		t.Errorf("%+v %s", a, a.Payload)
-	}
-	w.Idle()
-	if h := read(w, ""); h.texts()[len(h.texts())-1] != "assistant: word0" || !slices.Contains(h.texts(), "assistant: ⚠️ fake answered 400: no such model") {
-		t.Errorf("%q", h.texts())
-	}
-	// The model is not shown what the gateway said about its failures.
-	send(w, "after", "after")
-	w.Idle()
-	calls := w.Model.Calls()
-	for _, m := range calls[len(calls)-1].Messages {
-		if strings.Contains(m.Content, "⚠️") {
-			t.Errorf("the model saw %+v", calls[len(calls)-1])
-		}
-	}
-	w.Check()
-}
-
-// TestAgentCoalescesNothing: the same key by another identity is another request and
-// does not get the first one's answer.
-func TestForeignKey(t *testing.T) {
-	w, _ := newWorld(t)
-	c := w.Client()
-	w.As(c, "agent", `{"message":"my secret","sessionKey":"t","idempotencyKey":"k"}`)
-	second(t, c)
-	other := w.Client()
-	other.PeerInfo.Identity = "device:other"
-	a := w.As(other, "agent", `{"message":"my secret","sessionKey":"t","idempotencyKey":"k"}`)
-	if a.OK || strings.Contains(string(a.Payload), "secret") || a.Error.Message != "This message ID was already used for different input. Check the conversation history and use a new message ID to send again." {
-		t.Errorf("%+v %s", a, a.Payload)
-	}
-}
-
-// TestKeyOutlivesTheTable: the store knows a run whose key the dedupe stage has
-// forgotten; it does not run twice.
-func TestKeyOutlivesTheTable(t *testing.T) {
-	w, _ := newWorld(t)
-	forget := func() {
-		t.Helper()
-		err := w.Store.Update(t.Context(), func(tx storage.Tx) error {
-			_, _, err := storage.PruneIdempotency(tx, 1<<60, 100)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := w.Client()
-	w.As(c, "agent", `{"message":"hello","sessionKey":"t","idempotencyKey":"k"}`)
-	second(t, c)
-	send(w, "chat", "hello")
-	w.Idle()
-	forget()
-	store := w.Store
-	// A second gateway on the same state, as after a restart.
-	w2 := methodstest.New(t, methodstest.Options{Store: keep{store}}, func(w *methodstest.World) []dispatch.Method {
-		f := chat.New(chat.Deps{Store: w.Store, Runs: w.Runs, Active: w.Schedule.Active, Live: w.Live, Events: w.Events,
-			Channels: func() []string { return nil }})
-		return f.Methods()
-	})
-	if raw := w2.OK("agent", `{"message":"hello","sessionKey":"t","idempotencyKey":"k"}`, nil); !strings.Contains(string(raw), `"text":"echo: hello"`) {
-		t.Errorf("%s", raw)
-	}
-	w2.Refused([][3]string{{"chat.send", `{"sessionKey":"agent:main:t","message":"other","idempotencyKey":"chat"}`,
-		"This message ID was already used for different input. Check the conversation history and use a new message ID to send again."}})
-	var s struct{ Status string }
-	if w2.OK("chat.send", `{"sessionKey":"agent:main:t","message":"hello","idempotencyKey":"chat"}`, &s); s.Status != "ok" {
-		t.Errorf("%+v", s)
-	}
-	w2.Idle()
-	if n := len(w2.Model.Calls()); n != 0 {
-		t.Errorf("the model was asked %d times", n)
-	}
-}
-
-// keep is a store that the second world does not close.
-type keep struct{ storage.Store }
-
 func (keep) Close() error { return nil }
-
-func TestWake(t *testing.T) {
-	w, q := newWorld(t)
-	w.Notices = func(session string) []string {
-		if session == "agent:main:main" {
-			return []string{"a notice"}
-		}
-		return nil
-	}
-	if raw := w.OK("wake", `{"mode":"next-heartbeat","text":"later"}`, nil); string(raw) != `{"ok":true}` || !slices.Equal(q.texts, []string{"agent:main:main later"}) {
-		t.Errorf("%s %q", raw, q.texts)
-	}
-	w.OK("wake", `{"mode":"now","text":"wake up"}`, nil)
-	w.Idle()
-	calls := w.Model.Calls()
-	if len(calls) != 1 || calls[0].Last() != "System event: wake up" || calls[0].Messages[0].Content != "System event: a notice" {
-		t.Errorf("%+v", calls)
-	}
-}
 
 // TestScopes: reading a chat is not writing it.
 func TestScopes(t *testing.T) {

@@ -23,6 +23,7 @@ type historyParams struct {
 	Cursor     string `json:"cursor"`
 	Limit      int    `json:"limit"`
 	MaxBytes   int    `json:"maxBytes"`
+	MaxChars   int    `json:"maxChars"`
 	Offset     int    `json:"offset"`
 	MessageID  string `json:"messageId"`
 	SessionID  string `json:"sessionId"`
@@ -84,6 +85,9 @@ func (p *historyParams) check() error {
 	}
 	if p.Limit == 0 {
 		p.Limit = defaultHistory
+	}
+	if p.MaxChars == 0 {
+		p.MaxChars = sessionview.DisplayChars
 	}
 	if p.MaxBytes <= 0 || p.MaxBytes > maxHistoryBytes {
 		p.MaxBytes = maxHistoryBytes
@@ -149,7 +153,7 @@ func (f *Family) historyOf(ctx context.Context, p historyParams) (result any, er
 	}
 	// What runs is read before what is stored: a message may then be in both, never in
 	// neither.
-	items := f.deps.Runs.Pending(key)
+	items := f.deps.Runs.Pending(key, p.MaxChars)
 	pending := pendingInputs{Items: items, Total: len(items)}
 	inFlight := f.deps.Runs.InFlight(key)
 	err = f.read(ctx, key, func(r storage.Reader, row *storage.SessionRow, found bool) (err error) {
@@ -178,13 +182,13 @@ func (f *Family) historyOf(ctx context.Context, p historyParams) (result any, er
 // in which they were said. It reads what it gives and one more: the numbers of a
 // transcript have no holes, so how many there are needs no counting.
 func page(r storage.Reader, row *storage.SessionRow, p *historyParams, out *historyResult) error {
-	first, err := storage.ReadTranscript(r, row.SessionID, 0, 1, false)
-	if err != nil {
-		return err
-	}
 	out.DeltaCursor = cursor{SessionID: row.SessionID, Generation: row.LifecycleRevision, LastSeq: row.LastSeq, Version: 1}.encode()
-	if len(first) == 0 {
+	if row.LastSeq == 0 {
 		return nil
+	}
+	first, err := storage.ReadTranscript(r, row.SessionID, 0, 1, false)
+	if err != nil || len(first) == 0 {
+		return err
 	}
 	oldest := first[0].Seq
 	out.TotalMessages = int(row.LastSeq - oldest + 1)
@@ -203,7 +207,7 @@ func page(r storage.Reader, row *storage.SessionRow, p *historyParams, out *hist
 	}
 	size := 0
 	err = storage.ScanTranscript(r, row.SessionID, from+1, true, func(m *storage.Message) error {
-		v := sessionview.Message(*m)
+		v := sessionview.Message(*m, p.MaxChars)
 		if size += len(v); len(out.Messages) == p.Limit || size > p.MaxBytes && len(out.Messages) > 0 {
 			return storage.ErrStop
 		}
@@ -232,7 +236,7 @@ func (f *Family) delta(r storage.Reader, row *storage.SessionRow, found bool, p 
 	info := sessionview.RowOf(row, f.deps.Runs.Model(row.AgentID), f.deps.Live(row.Key))
 	messages, size := []agent.SessionMessage{}, 0
 	for _, m := range stored {
-		v := sessionview.Message(m)
+		v := sessionview.Message(m, p.MaxChars)
 		size += len(v)
 		messages = append(messages, agent.SessionMessage{SessionKey: row.Key, AgentID: row.AgentID, SenderIsOwner: m.Role == "user",
 			Message: v, MessageID: m.ID, MessageSeq: m.Seq})
@@ -314,11 +318,12 @@ func (f *Family) metadata(_ context.Context, e *pipeline.Envelope) error {
 
 // messageGet answers chat.message.get.
 func (f *Family) messageGet(ctx context.Context, e *pipeline.Envelope) error {
-	var p struct {
+	p := struct {
 		SessionKey string `json:"sessionKey"`
 		AgentID    string `json:"agentId"`
 		MessageID  string `json:"messageId"`
-	}
+		MaxChars   int    `json:"maxChars"`
+	}{MaxChars: sessionview.DisplayMaxChars}
 	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
 		return err
 	}
@@ -340,7 +345,7 @@ func (f *Family) messageGet(ctx context.Context, e *pipeline.Envelope) error {
 		}
 		m, err := storage.GetMessage(r, row.SessionID, seq)
 		if err == nil {
-			answer = map[string]any{"ok": true, "message": sessionview.Message(m)}
+			answer = map[string]any{"ok": true, "message": sessionview.Message(m, p.MaxChars)}
 		}
 		return err
 	})

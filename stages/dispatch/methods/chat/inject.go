@@ -7,6 +7,7 @@ import (
 	"sluice/frames"
 	"sluice/pipeline"
 	"sluice/stages/dispatch/agent"
+	"sluice/stages/dispatch/sessionview"
 	"sluice/storage"
 
 	"github.com/go-json-experiment/json"
@@ -76,8 +77,9 @@ func injectedMessage(text string) (storage.Message, error) {
 }
 
 func injectedEvent(key, agentID string, msg storage.Message) frames.Event {
+	body, _ := sessionview.Body(msg.Body, sessionview.DisplayChars)
 	payload, err := json.Marshal(map[string]any{"runId": "inject-" + msg.ID, "sessionKey": key, "agentId": agentID,
-		"seq": 0, "state": "final", "message": msg.Body}, json.Deterministic(true))
+		"seq": 0, "state": "final", "message": body}, json.Deterministic(true))
 	if err != nil { // encoded above
 		panic(err)
 	}

@@ -27,7 +27,9 @@ func (f *Family) wake(_ context.Context, e *pipeline.Envelope) error {
 		return frames.Invalid("text required")
 	}
 	if p.Mode != "now" {
-		f.deps.Queue(e.SessionKey, text)
+		if err := f.deps.Queue(e.SessionKey, text); err != nil {
+			return err
+		}
 		return e.AnswerValue(map[string]any{"ok": true})
 	}
 	_, agentID, err := session(e.SessionKey, "")

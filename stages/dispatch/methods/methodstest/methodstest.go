@@ -99,7 +99,9 @@ func (w *World) build(o Options, make func(w *World) []dispatch.Method) {
 	cfg := schedule.Default()
 	cfg.DebounceMs = 0
 	w.Schedule, err = schedule.New(cfg, schedule.Deps{Log: log, AgentExists: w.AgentExists,
-		Inject: func(ctx context.Context, e *pipeline.Envelope, _ string) bool { return w.pipe.Inject(ctx, e, "dispatch") },
+		Inject: func(ctx context.Context, e *pipeline.Envelope, _ string) bool {
+			return w.pipe.Inject(ctx, e, "dispatch")
+		},
 		Policy: func(context.Context, string) schedule.Policy { return schedule.Policy{} }})
 	w.must(err)
 	runs := AgentConfig()

@@ -124,6 +124,7 @@ func (s *Schemas) schema(tb testing.TB, name string) *jsonschema.Schema {
 		tb.Fatal(err)
 	}
 	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft7) // tuples are arrays under items
 	compiler.UseRegexpEngine(compileECMA)
 	if err := compiler.AddResource("mem:///"+name, doc); err != nil {
 		tb.Fatal(err)

@@ -8,8 +8,6 @@ import (
 
 	"sluice/frames"
 	"sluice/pipeline"
-	"sluice/stages/dispatch/agent"
-	"sluice/storage"
 )
 
 type systemEventParams struct {
@@ -61,10 +59,12 @@ func (f *Family) systemEvent(ctx context.Context, e *pipeline.Envelope) error {
 	if p.Wake {
 		return frames.Invalid("wake is not supported by this gateway yet; send a message with chat.send instead")
 	}
-	f.presence.Report(presenceKey(p, text), entryOf(p, text))
 	if !node {
-		f.queued.add(key, text)
+		if err := f.Queue(key, text); err != nil {
+			return err
+		}
 	}
+	f.presence.Report(presenceKey(p, text), entryOf(p, text))
 	return e.AnswerValue(map[string]any{"ok": true})
 }
 
@@ -84,14 +84,14 @@ func (f *Family) eventSession(ctx context.Context, p systemEventParams) (string,
 	if !p.Wake {
 		return key, nil
 	}
-	err = f.deps.Store.View(ctx, func(r storage.Reader) error {
-		row, found, err := agent.FindSession(r, key)
-		if err == nil && (!found || row.Archived) {
-			return frames.Invalid("Unknown or archived session %q", p.SessionKey)
-		}
-		return err
-	})
-	return key, err
+	row, serr := f.session(ctx, p.SessionKey)
+	switch {
+	case serr != nil:
+		return "", serr
+	case row == nil || row.Archived:
+		return "", frames.Invalid("Unknown or archived session %q", p.SessionKey)
+	}
+	return key, nil
 }
 
 func (f *Family) knownAgent(id string) bool {
@@ -171,8 +171,14 @@ func (q *eventQueue) take(session string) []string {
 	return texts
 }
 
-// Queue keeps a text for the session's next turn.
-func (f *Family) Queue(sessionKey, text string) { f.queued.add(sessionKey, text) }
+// Queue keeps a text for the session's next turn; one over eventBytes is refused.
+func (f *Family) Queue(sessionKey, text string) error {
+	if len(text) > f.cfg.EventBytes {
+		return frames.Invalid("text has %d bytes; at most %d (system.eventBytes) wait for a turn. Send it with chat.send instead", len(text), f.cfg.EventBytes)
+	}
+	f.queued.add(sessionKey, text)
+	return nil
+}
 
 // Notices returns and removes what system-event has queued for a session: the next
 // turn tells the model.

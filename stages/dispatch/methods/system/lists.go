@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -8,7 +9,9 @@ import (
 
 	"sluice/frames"
 	"sluice/pipeline"
+	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/sessionview"
+	"sluice/storage"
 )
 
 // agentsList answers agents.list.
@@ -130,9 +133,10 @@ var nativeCommands = []command{
 func (f *Family) Commands() any { return nativeCommands }
 
 // commandsList answers commands.list.
-func (f *Family) commandsList(_ context.Context, e *pipeline.Envelope) error {
+func (f *Family) commandsList(ctx context.Context, e *pipeline.Envelope) error {
 	var p struct {
-		AgentID string `json:"agentId"`
+		AgentID    string `json:"agentId"`
+		SessionKey string `json:"sessionKey"`
 	}
 	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
 		return err
@@ -140,7 +144,28 @@ func (f *Family) commandsList(_ context.Context, e *pipeline.Envelope) error {
 	if p.AgentID != "" && !f.knownAgent(p.AgentID) {
 		return frames.Invalid("unknown agent id %q", p.AgentID)
 	}
+	if p.SessionKey != "" {
+		if row, err := f.session(ctx, p.SessionKey); err != nil || row == nil {
+			return cmp.Or(err, error(frames.Invalid("Session not found.")))
+		}
+	}
 	return e.AnswerValue(map[string]any{"commands": nativeCommands})
+}
+
+// session reads the session of a key as the client wrote it; nil when there is none.
+func (f *Family) session(ctx context.Context, given string) (found *storage.SessionRow, err error) {
+	k, perr := frames.ParseSessionKey(given)
+	if perr != nil {
+		return nil, frames.Invalid("invalid session key: %s", perr)
+	}
+	err = f.deps.Store.View(ctx, func(r storage.Reader) error {
+		row, ok, err := agent.FindSession(r, k.Canonical(frames.DefaultAgent))
+		if ok {
+			found = &row
+		}
+		return err
+	})
+	return found, err
 }
 
 // channelsStatus answers channels.status.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"sluice/frames"
 
@@ -25,6 +26,9 @@ type Presence struct {
 	self     Entry
 	maxRows  int
 	ttl      time.Duration
+	// nameBytes bounds what a row repeats of a client's words: every hello and every
+	// presence event carries all rows.
+	nameBytes int
 
 	mu      sync.Mutex
 	rows    map[string]Entry // by connection or reported key
@@ -60,7 +64,7 @@ type Entry struct {
 func NewPresence(cfg Config, version, instanceID string, versions *frames.Versions, events frames.Broadcaster) *Presence {
 	host, _ := os.Hostname()
 	ip := localIP()
-	p := &Presence{versions: versions, events: events, rows: make(map[string]Entry), maxRows: cfg.PresenceRows,
+	p := &Presence{versions: versions, events: events, rows: make(map[string]Entry), maxRows: cfg.PresenceRows, nameBytes: cfg.PresenceBytes,
 		ttl: time.Duration(cfg.PresenceTTLMs) * time.Millisecond}
 	p.self = Entry{Host: host, IP: ip, Version: version, Platform: runtime.GOOS + " " + kernelRelease(),
 		DeviceFamily: family(), Mode: "gateway", Reason: "self", InstanceID: instanceID, TS: time.Now().UnixMilli(),
@@ -130,6 +134,8 @@ func (p *Presence) Disconnected(peer *frames.Peer) {
 func (p *Presence) Report(key string, e Entry) { p.put("report:"+key, e) }
 
 func (p *Presence) put(key string, e Entry) {
+	key = short(key, 2*p.nameBytes)
+	e.clip(p.nameBytes)
 	p.mu.Lock()
 	if _, ok := p.rows[key]; !ok && len(p.rows) >= p.maxRows {
 		p.dropOldest()
@@ -138,6 +144,39 @@ func (p *Presence) put(key string, e Entry) {
 	p.encode()
 	p.mu.Unlock()
 	p.announce()
+}
+
+// listItems bounds a row's lists.
+const listItems = 16
+
+// clip cuts what the client says about itself.
+func (e *Entry) clip(n int) {
+	for _, s := range []*string{&e.Host, &e.IP, &e.Version, &e.Platform, &e.DeviceFamily, &e.ModelIdentifier, &e.Mode, &e.Reason,
+		&e.ClientID, &e.DeviceID, &e.InstanceID} {
+		*s = short(*s, n)
+	}
+	e.Text = short(e.Text, 4*n)
+	for _, l := range []*[]string{&e.Roles, &e.Scopes, &e.Tags} {
+		if *l == nil {
+			continue
+		}
+		cut := make([]string, 0, min(len(*l), listItems))
+		for _, s := range (*l)[:min(len(*l), listItems)] {
+			cut = append(cut, short(s, n))
+		}
+		*l = cut
+	}
+}
+
+// short returns s cut to at most n bytes, between characters.
+func short(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return strings.Clone(s[:n])
 }
 
 // dropOldest drops the oldest report, or, when only connections are listed, the oldest

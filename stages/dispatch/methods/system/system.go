@@ -18,11 +18,13 @@ type Config struct {
 	PresenceRows    int `json:"presenceRows" doc:"clients and reports that system-presence lists" min:"1"`
 	PresenceTTLMs   int `json:"presenceTtlMs" doc:"how long a report of system-event is listed" unit:"ms" min:"1000"`
 	SystemEvents    int `json:"systemEvents" doc:"texts of system-event that wait for the next turn of their session" min:"1"`
+	EventBytes      int `json:"eventBytes" doc:"length of one such text; a longer one is refused" unit:"bytes" min:"256"`
+	PresenceBytes   int `json:"presenceBytes" doc:"what system-presence repeats of one name that a client gives itself; texts may have four times as much, lists 16 entries" unit:"bytes" min:"16"`
 }
 
 // Default returns the real gateway's numbers (openclaw.md 3.1).
 func Default() Config {
-	return Config{HealthRefreshMs: 60_000, PresenceRows: 200, PresenceTTLMs: 300_000, SystemEvents: 20}
+	return Config{HealthRefreshMs: 60_000, PresenceRows: 200, PresenceTTLMs: 300_000, SystemEvents: 20, EventBytes: 8 << 10, PresenceBytes: 128}
 }
 
 // Validate names the first field that is out of its bounds.
@@ -36,6 +38,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("presenceTtlMs: %d; at least 1000", c.PresenceTTLMs)
 	case c.SystemEvents < 1:
 		return fmt.Errorf("systemEvents: %d; at least 1", c.SystemEvents)
+	case c.EventBytes < 256:
+		return fmt.Errorf("eventBytes: %d; at least 256", c.EventBytes)
+	case c.PresenceBytes < 16:
+		return fmt.Errorf("presenceBytes: %d; at least 16", c.PresenceBytes)
 	}
 	return nil
 }

@@ -1,0 +1,305 @@
+// Package command is the defender that judges shell commands: what they would run, with
+// which data, on which targets. A line is evaluated without being run (package shell); the
+// trace is held against tables (package rules); Windows has tables of its own (package
+// windows), because neither its shells nor its attacks are those of Unix.
+//
+// Lifecycle: New compiles the tables; the Judge is safe for concurrent use and keeps no
+// state between texts.
+package command
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"sluice/stages/defend/command/rules"
+	"sluice/stages/defend/command/shell"
+	"sluice/stages/defend/command/windows"
+)
+
+// Decision is what should happen to a command.
+type Decision uint8
+
+// The decisions, in rising order.
+const (
+	Allow Decision = iota
+	Review
+	Block
+)
+
+// String returns the decision's name on the wire.
+func (d Decision) String() string { return [...]string{"allow", "review", "block"}[d] }
+
+// Span is a part of the text, in bytes.
+type Span struct{ Start, End int }
+
+// Finding is one reason.
+type Finding struct {
+	Decision Decision
+	Score    float64
+	// Tag is the family of the rule, Reason its sentence; neither repeats the text.
+	Tag, Reason string
+	Span        Span
+	// Rule numbers the rule, for reports.
+	Rule int
+}
+
+// Result is the judgement of one text. Its memory is reused by the next Assess into it.
+type Result struct {
+	// Score is 0 to 100, with decimals; from 35 it means review, from 65 block.
+	Score    float64
+	Decision Decision
+	Findings []Finding
+	// Windows says that the text was judged by the rules for cmd and PowerShell.
+	Windows bool
+
+	hits []rules.Hit
+}
+
+// Config are the settings of the defender.
+type Config struct {
+	// ReviewFrom and BlockFrom are the scores from which a command is reviewed and blocked.
+	ReviewFrom float64 `json:"reviewFrom"`
+	BlockFrom  float64 `json:"blockFrom"`
+	// Limits bound the evaluation of one command.
+	Limits shell.Limits `json:"limits"`
+	// Installers are hosts whose install scripts are reviewed and not blocked when they are
+	// piped into a shell over HTTPS. An empty list means none.
+	Installers []string `json:"installers"`
+	// Allowed are beginnings of simple commands, word by word, that are not reviewed. They
+	// are compared after parsing, with each simple command of a line; what blocks, blocks
+	// all the same. Names of shells, interpreters and wrappers are refused.
+	Allowed []string `json:"allowed"`
+	// QuickBytes is the size up to which commands are judged on the stage's worker.
+	QuickBytes int `json:"quickBytes"`
+}
+
+// Default returns the settings that the published figures were measured with.
+func Default() Config {
+	return Config{ReviewFrom: 35, BlockFrom: 65, Limits: shell.DefaultLimits(), QuickBytes: 16 << 10,
+		Installers: []string{"sh.rustup.rs", "static.rust-lang.org", "get.docker.com", "deb.nodesource.com", "rpm.nodesource.com", "astral.sh", "mise.run", "mise.jdx.dev", "get.pnpm.io", "bun.sh", "deno.land",
+			"get.sdkman.io", "install.python-poetry.org", "get.helm.sh", "cli.github.com", "starship.rs", "get.k3s.io", "sh.brew.sh", "nixos.org", "install.determinate.systems", "golangci-lint.run", "taskfile.dev", "just.systems", "get.volta.sh", "fnm.vercel.app", "cli.codecov.io", "uploader.codecov.io", "codecov.io", "tailscale.com", "ollama.com", "claude.ai", "openclaw.ai", "bootstrap.pypa.io", "getcomposer.org", "foundry.paradigm.xyz", "cli.doppler.com", "sdk.cloud.google.com", "aka.ms", "dot.net"}}
+}
+
+// Validate names the setting that is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.ReviewFrom <= 0 || c.ReviewFrom >= c.BlockFrom || c.BlockFrom > 100:
+		return fmt.Errorf("command: reviewFrom (%g) must be above 0 and below blockFrom (%g), which must not be above 100", c.ReviewFrom, c.BlockFrom)
+	case c.Limits.Bytes < 1 || c.Limits.Bytes > 1<<20:
+		return errors.New("command: limits.bytes must be between 1 and 1048576")
+	case c.Limits.Depth < 1 || c.Limits.Depth > 64:
+		return errors.New("command: limits.depth must be between 1 and 64")
+	case c.Limits.Calls < 1 || c.Limits.Work < 1:
+		return errors.New("command: limits.calls and limits.work must be above 0")
+	case c.QuickBytes < 0:
+		return errors.New("command: quickBytes must not be negative")
+	}
+	for _, a := range c.Allowed {
+		words := strings.Fields(a)
+		if len(words) == 0 {
+			return errors.New("command: allowed has an empty entry; remove it")
+		}
+		if shell.Wraps(words[0]) {
+			return fmt.Errorf("command: allowed must not name %q, which runs other commands; name those", words[0])
+		}
+	}
+	return nil
+}
+
+// Judge judges commands.
+type Judge struct {
+	cfg      Config
+	set      *rules.Set
+	allowed  [][]string
+	machines sync.Pool
+}
+
+// New returns a Judge. The error names the setting or rule that is wrong.
+func New(cfg Config) (*Judge, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	set, err := rules.Compile()
+	if err != nil {
+		return nil, err
+	}
+	j := &Judge{cfg: cfg, set: set}
+	for _, a := range cfg.Allowed {
+		j.allowed = append(j.allowed, strings.Fields(a))
+	}
+	j.machines.New = func() any { return shell.New(cfg.Limits) }
+	return j, nil
+}
+
+// Rules returns the compiled tables, for reports.
+func (j *Judge) Rules() *rules.Set { return j.set }
+
+// Assess judges one command line into dst. It keeps neither.
+func (j *Judge) Assess(dst *Result, line []byte) {
+	j.assess(dst, string(line))
+}
+
+// AssessArgs judges one command that is run without a shell, by its arguments.
+func (j *Judge) AssessArgs(dst *Result, args []string) {
+	dst.reset()
+	m := j.machines.Get().(*shell.Machine)
+	defer j.machines.Put(m)
+	j.conclude(dst, m.RunArgs(args), "")
+	if len(args) > 0 && windows.Program(args[0]) {
+		j.windows(dst, strings.Join(args, " "))
+	}
+}
+
+func (j *Judge) assess(dst *Result, line string) {
+	dst.reset()
+	m := j.machines.Get().(*shell.Machine)
+	defer j.machines.Put(m)
+	if len(line) <= j.cfg.Limits.Bytes && windows.Looks(line) {
+		j.windows(dst, line)
+		t := m.RunStrict(line)
+		if t.Problems&shell.Unparsed == 0 {
+			j.conclude(dst, t, line)
+		}
+		return
+	}
+	j.conclude(dst, m.Run(line), line)
+}
+
+func (r *Result) reset() {
+	r.Score, r.Decision, r.Findings, r.hits, r.Windows = 0, Allow, r.Findings[:0], r.hits[:0], false
+}
+
+// conclude holds a trace against the tables.
+func (j *Judge) conclude(dst *Result, t *shell.Trace, line string) {
+	dst.hits = j.set.Assess(t, dst.hits[:0])
+	for i := range dst.hits {
+		h := &dst.hits[i]
+		if h.Family == rules.DownloadName && j.installer(t, line) {
+			h.Tier, h.Score = rules.Review, min(h.Score, 55)
+		}
+		if h.Tier == rules.Review && len(j.allowed) > 0 && j.allows(t, h) {
+			continue
+		}
+		dst.add(Finding{Decision(h.Tier), h.Score, h.Family, h.Why, Span{h.Start, h.End}, h.Rule})
+	}
+	dst.close(j.cfg)
+}
+
+func (j *Judge) windows(dst *Result, line string) {
+	dst.Windows = true
+	for _, h := range windows.Assess(line) {
+		d := Review
+		if h.Score >= j.cfg.BlockFrom {
+			d = Block
+		}
+		dst.add(Finding{d, h.Score, h.Family, h.Why, Span{0, len(line)}, h.Rule})
+	}
+	dst.close(j.cfg)
+}
+
+func (r *Result) add(f Finding) { r.Findings = append(r.Findings, f) }
+
+// more is what each further finding adds to the highest, and mostMore what they add in all:
+// enough to order texts, never enough to change a tier.
+const (
+	more     = 0.4
+	mostMore = 2.9
+)
+
+// close makes the score and the decision from the findings.
+func (r *Result) close(cfg Config) {
+	best, tier := 0.0, Allow
+	for _, f := range r.Findings {
+		best, tier = max(best, f.Score), max(tier, f.Decision)
+	}
+	if best == 0 {
+		return
+	}
+	score := best + min(mostMore, more*float64(len(r.Findings)-1))
+	switch tier {
+	case Block:
+		score = max(score, cfg.BlockFrom)
+	case Review:
+		score = min(max(score, cfg.ReviewFrom), cfg.BlockFrom-0.1)
+	default:
+		score = min(score, cfg.ReviewFrom-0.1)
+	}
+	r.Score, r.Decision = min(score, 100), tier
+}
+
+// installer reports whether everything that is downloaded comes over HTTPS from a host on
+// the list.
+func (j *Judge) installer(t *shell.Trace, line string) bool {
+	if len(j.cfg.Installers) == 0 {
+		return false
+	}
+	seen := false
+	for i := range t.Calls {
+		for _, a := range t.Calls[i].Args {
+			rest, ok := strings.CutPrefix(a.S, "https://")
+			if !ok {
+				if strings.Contains(a.S, "://") || a.S == "-k" || a.S == "--insecure" || a.S == "--no-check-certificate" {
+					return false
+				}
+				continue
+			}
+			host, _, _ := strings.Cut(rest, "/")
+			if !j.listed(host) {
+				return false
+			}
+			seen = true
+		}
+		if name := t.Calls[i].Name; !seen && (name == "curl" || name == "wget") {
+			for _, a := range t.Calls[i].Args {
+				host, _, _ := strings.Cut(a.S, "/")
+				seen = seen || name == "curl" && j.listed(host)
+			}
+		}
+	}
+	return seen
+}
+
+func (j *Judge) listed(host string) bool {
+	for _, h := range j.cfg.Installers {
+		if host == h {
+			return true
+		}
+	}
+	return false
+}
+
+// allows reports whether each simple command in the span of h begins as the operator
+// allows.
+func (j *Judge) allows(t *shell.Trace, h *rules.Hit) bool {
+	if t.Problems != 0 {
+		return false
+	}
+	for i := range t.Calls {
+		c := &t.Calls[i]
+		if c.Start < h.End && h.Start < c.End && !j.permitted(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *Judge) permitted(c *shell.Call) bool {
+	if c.Obscured || len(c.Writes) > 0 || len(c.Vars) > 0 {
+		return false
+	}
+	for _, words := range j.allowed {
+		if words[0] != c.Given || len(words)-1 > len(c.Args) {
+			continue
+		}
+		same := true
+		for k, w := range words[1:] {
+			same = same && c.Args[k].S == w
+		}
+		if same {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,107 @@
+package prompt
+
+import (
+	"context"
+	"sync"
+
+	"sluice/stages/defend"
+)
+
+// Defender judges the prompts of an action, and the texts of its files and addresses. It
+// is safe for concurrent use.
+type Defender struct {
+	pool   sync.Pool
+	origin func(*defend.Action) Origin
+}
+
+var (
+	_ defend.Defender = (*Defender)(nil)
+	_ defend.Quick    = (*Defender)(nil)
+)
+
+// NewDefender returns the defender. origin tells where an action's prompts come from;
+// nil is Unknown for all.
+func NewDefender(origin func(*defend.Action) Origin) (*Defender, error) {
+	first, err := New()
+	if err != nil {
+		return nil, err
+	}
+	d := &Defender{origin: origin}
+	d.pool.New = func() any {
+		s, err := New()
+		if err != nil {
+			return err // cannot be: the first one worked and the tables are constant
+		}
+		return s
+	}
+	d.pool.Put(first)
+	return d, nil
+}
+
+// Name implements defend.Defender.
+func (d *Defender) Name() string { return "prompt" }
+
+// quickBytes: the worst text of this size takes about a millisecond (BenchmarkWorst).
+const quickBytes = 32 << 10
+
+// QuickBytes implements defend.Quick.
+func (d *Defender) QuickBytes() int { return quickBytes }
+
+// maxPiece bounds what is scored between two looks at the context: some milliseconds.
+const (
+	maxPiece = 256 << 10
+	overlap  = 1 << 10
+)
+
+// Assess implements defend.Defender: the most suspicious prompt makes the risk.
+func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findings) error {
+	s, ok := d.pool.Get().(*Scorer)
+	if !ok {
+		return errTables
+	}
+	defer d.put(s)
+	origin := Unknown
+	if d.origin != nil {
+		origin = d.origin(a)
+	}
+	var worst, r Result
+	for _, text := range a.Prompts {
+		for len(text) > 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			piece := text[:min(len(text), maxPiece)]
+			s.Score(&r, piece, origin)
+			if r.Score > worst.Score {
+				worst = r
+			}
+			if len(piece) == len(text) {
+				break
+			}
+			text = text[maxPiece-overlap:]
+		}
+	}
+	if worst.Score < Review/2 {
+		return nil
+	}
+	f.Risk(int(worst.Score))
+	worst.Tags.Each(func(tag, reason string) { f.Hit(0, "prompt_"+tag, reason) })
+	return nil
+}
+
+// put keeps a scorer unless a very large text has made it large.
+func (d *Defender) put(s *Scorer) {
+	if s.m.Size() <= maxPooled {
+		d.pool.Put(s)
+	}
+}
+
+const maxPooled = 2 << 20
+
+type tableError struct{}
+
+func (tableError) Error() string {
+	return "prompt: the embedded tables do not fit the code: run go generate ./stages/defend/prompt"
+}
+
+var errTables error = tableError{}
