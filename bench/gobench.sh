@@ -11,6 +11,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 dir=bench/baseline
+benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 while read -r package pattern; do
@@ -19,10 +20,10 @@ while read -r package pattern; do
 done <$dir/packages
 if [ "${1:-}" = -update ]; then
 	cp "$new" $dir/baseline.txt
-	go run golang.org/x/perf/cmd/benchstat $dir/baseline.txt
+	go run $benchstat $dir/baseline.txt
 	exit 0
 fi
-go run golang.org/x/perf/cmd/benchstat $dir/baseline.txt "$new"
+go run $benchstat $dir/baseline.txt "$new"
 awk '
 	/^pkg:/ { pkg = $2 }
 	/^Benchmark/ && /allocs\/op/ {

@@ -162,8 +162,12 @@ func ofPath(p string) Class {
 	var buf [24]string
 	comps, abs := split(p, buf[:0])
 	c |= whole(p, comps, abs)
-	if c&Wild != 0 && strings.Contains(p, "/") {
-		return c | byGlob(comps, abs)
+	if c&Wild != 0 && strings.Contains(p, "/") && len(comps) > 0 {
+		c |= byGlob(comps, abs)
+		if last := comps[len(comps)-1]; !strings.ContainsAny(last, "*?[") {
+			c |= byShape(last, comps)
+		}
+		return c
 	}
 	for i, name := range comps {
 		for _, ent := range byFirst[name] {

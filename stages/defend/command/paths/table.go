@@ -152,20 +152,31 @@ func Match(pattern, name string) bool {
 // byGlob judges a name with wildcards by which entries it could expand to.
 func byGlob(comps []string, abs bool) Class {
 	var c Class
-	for i := range entries {
-		ent := &entries[i]
-		last := len(comps) - len(ent.comps)
-		if ent.anchor {
-			last = min(last, 0)
-		}
-		for at := 0; at <= last; at++ {
-			if (!ent.anchor || abs) && ent.globs(comps[at:]) {
-				c |= ent.class
-				break
+	for at, comp := range comps {
+		if !strings.ContainsAny(comp, "*?[") {
+			for _, ent := range byFirst[comp] {
+				c |= ent.classAt(comps[at:], abs && at == 0)
 			}
+		} else if n, marks := strength(comp); n == 0 && marks < 3 {
+			continue // * is aimed at nothing in particular
+		} else {
+			for i := range entries {
+				c |= entries[i].classAt(comps[at:], abs && at == 0)
+			}
+			continue
+		}
+		for _, ent := range byFirst[looseKey] {
+			c |= ent.classAt(comps[at:], false)
 		}
 	}
 	return c
+}
+
+func (ent *entry) classAt(comps []string, atRoot bool) Class {
+	if ent.anchor && !atRoot || len(comps) < len(ent.comps) || !ent.globs(comps) {
+		return 0
+	}
+	return ent.class
 }
 
 // globs reports whether the pattern comps is aimed at ent: each component fits, and
@@ -177,7 +188,7 @@ func (ent *entry) globs(comps []string) bool {
 	literal := 0
 	for i, want := range ent.comps {
 		got := comps[i]
-		if got != want && !ent.anchor && i == 0 && strings.IndexByte("*?[", got[0]) >= 0 {
+		if got != want && !ent.anchor && i == 0 && got != "" && strings.IndexByte("*?[", got[0]) >= 0 {
 			return false
 		}
 		if Match(want, got) {

@@ -17,6 +17,8 @@ var reverse = &Family{Name: "reverse-shell", Rules: []Rule{
 	{Block, 94, "SCRIPT %sock %shell", "code opens a socket and starts a shell"},
 	{Block, 92, "SCRIPT %sock %dup", "code makes a socket the input of a program"},
 	{Block, 92, "SCRIPT %sock %eval", "code runs what it receives"},
+	{Block, 82, "awk|gawk|mawk|nawk %sock", "code opens a socket"},
+	{Block, 82, "ztcp *", "opens a network connection from the shell"},
 	{Review, 45, "SCRIPT %sock %listen", "code listens for connections"},
 	{Block, 92, "openssl s_client =piped <shell", "a shell is connected to an encrypted connection"},
 	{Block, 85, "telnet|nc|ncat|netcat <personal|secret", "private data goes to a network peer"},

@@ -99,6 +99,12 @@ func remove(c *shell.Call, hits []Hit) []Hit {
 
 // target judges one thing that is deleted.
 func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
+	if c.Dir != "" && a.S != "" && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != shell.Hole && !strings.HasPrefix(a.S, "$") {
+		a.S = strings.TrimSuffix(c.Dir, "/") + "/" + strings.TrimPrefix(a.S, "./") // cd / && rm -rf *
+		if class := paths.Of(a.S); class&(paths.Root|paths.Home) == 0 && !vital(a.S) {
+			a.S = "below"
+		}
+	}
 	class := paths.Of(a.S)
 	again := hit(c, Block, 95, destruction.Name, "deletes the whole system or a home folder", ruleRemove)
 	star := strings.HasSuffix(a.S, "*")
@@ -116,6 +122,9 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 		return again, true
 	case deep && (a.S == "$HOME" || a.S == "/"+string(rune(shell.Hole)) || a.S == string(rune(shell.Hole))+"/" || a.S == string(rune(shell.Hole))+"/*"):
 		again.Tier, again.Score, again.Why = Review, 62, "deletes the whole system if a variable is empty"
+		return again, true
+	case deep && force && a.S == string(rune(shell.Hole)) && c.Via&shell.ViaXargs != 0:
+		again.Tier, again.Score, again.Why = Review, 38, "deletes folders that cannot be known"
 		return again, true
 	case deep && (class&(paths.Everything|paths.Personal) != 0 || a.S == "*" || a.S == "./*" || a.S == "../*"):
 		again.Tier, again.Score, again.Why = Review, 60, "deletes everything in a folder"
@@ -207,7 +216,7 @@ func mode(c *shell.Call, hits []Hit) []Hit {
 		case "777", "666", "a+rwx", "ugo+rwx", "+rwx", "o+w", "a+w", "a=rwx", "ugo=rwx", "o+rwx", "1777", "go+w", "776", "767", "a+rw", "o=rwx", "ugo+w", "o+rw":
 			open = open || c.Name == "chmod"
 			continue
-		case "", "a-rwx", "-rwx", "a=", "a-x", "-x", "a-r", "-r", "ugo-rwx", "u-rwx", "444", "a-w":
+		case "", "a-rwx", "-rwx", "a=", "a-x", "a-r", "-r", "ugo-rwx", "u-rwx":
 			shut = shut || c.Name == "chmod" && a.S != ""
 			continue
 		}
@@ -230,8 +239,10 @@ func mode(c *shell.Call, hits []Hit) []Hit {
 		hits = append(hits, hit(c, Review, 42, privilege.Name, "opens files to everybody", ruleMode))
 	case shut:
 		hits = append(hits, hit(c, Review, 38, destruction.Name, "closes files to everybody", ruleMode))
+	case deep && class&paths.System != 0 && class&paths.Temp == 0 && c.Sub("root:root"):
+		hits = append(hits, hit(c, Review, 42, destruction.Name, "gives a folder of the system to root", ruleMode))
 	case deep && class&paths.System != 0 && class&paths.Temp == 0:
-		hits = append(hits, hit(c, Review, 42, destruction.Name, "changes the rights of a folder of the system", ruleMode))
+		hits = append(hits, hit(c, Review, 32, destruction.Name, "changes the rights of a folder of the system", ruleMode))
 	}
 	return hits
 }

@@ -21,7 +21,7 @@ const (
 )
 
 // inert are programs to which a mention of a shell is only text.
-var inert = set(`echo printf cat git grep egrep fgrep rg ag sed ls file which type test [ cp mv ln chsh useradd usermod adduser stat readlink docker podman kubectl ssh head tail less more find mkdir touch man whatis apropos tldr logger jq yq diff cmp dscl pw sysadminctl passwd chmod chown update-alternatives alternatives dpkg-divert getent id sudo env nohup time su runuser login dirname basename realpath cd export alias trap : source bash sh zsh dash ksh fish xargs systemd-run install tee let set declare local read gh npm yarn pip go cargo helm terraform aws gcloud az curl wget add-shell chroot busybox timeout watch ssh-keygen ssh-copy-id rsync scp strings wc`)
+var inert = set(`echo printf cat git grep egrep fgrep rg ag sed ls file which type test [ cp mv ln chsh useradd usermod adduser stat readlink docker podman kubectl ssh head tail less more find mkdir touch whatis apropos tldr logger jq yq diff cmp dscl pw sysadminctl passwd chmod chown update-alternatives alternatives dpkg-divert getent id sudo env nohup time su runuser login dirname basename realpath cd export alias trap : source bash sh zsh dash ksh fish xargs systemd-run install tee let set declare local read gh npm yarn pip go cargo helm terraform aws gcloud az curl wget add-shell chroot busybox timeout watch ssh-keygen ssh-copy-id rsync scp strings wc`)
 
 func set(words string) map[string]bool {
 	m := map[string]bool{}
@@ -36,6 +36,13 @@ var shellWords = []string{"!/bin/sh", "!/bin/bash", "! /bin/sh", "!sh", ":!sh", 
 
 // escape judges arguments that give a program a shell to start.
 func escape(c *shell.Call, hits []Hit) []Hit {
+	if c.Name == "sed" {
+		for _, a := range c.Args {
+			if sedRuns(a.S) {
+				hits = append(hits, hit(c, Block, 70, privilege.Name, "an editor's script runs a command", ruleEscape))
+			}
+		}
+	}
 	if c.Name == "" || inert[c.Name] || c.Facts&(code.Spawn|code.Shell) == code.Spawn|code.Shell {
 		return hits
 	}
@@ -66,6 +73,21 @@ func escape(c *shell.Call, hits []Hit) []Hit {
 	}
 	return hits
 }
+
+// sedRuns reports whether a sed script runs a command: 1e id, s/x/id/e.
+func sedRuns(script string) bool {
+	rest := strings.TrimLeft(script, "0123456789,$ ")
+	if rest == "e" || strings.HasPrefix(rest, "e ") {
+		return true
+	}
+	if len(rest) > 4 && rest[0] == 's' && !isLetter(rest[1]) {
+		parts := strings.Split(rest, rest[1:2])
+		return len(parts) == 4 && len(parts[3]) < 5 && strings.Contains(parts[3], "e")
+	}
+	return false
+}
+
+func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
 
 // keyed are programs that use a key or a file of credentials as they should.
 var keyed = set(`ssh ssh-keygen ssh-add ssh-copy-id ssh-agent ssh-keyscan ls stat test [ chmod chown mkdir rm rmdir touch cd find file du kubectl helm aws gcloud export openssl mosh sshfs autossh terraform ansible ansible-playbook git dirname basename realpath readlink systemctl wc : man which echo printf firefox google-chrome chromium curl wget scp rsync sftp umask mount umount docker podman keychain pkcs11-tool make go npm alias`)
@@ -236,8 +258,11 @@ func together(t *shell.Trace, hits []Hit) []Hit {
 				fetched = i
 			}
 		}
-		if c.Via&(shell.ViaBox|shell.ViaRemote) == 0 && paths.Of(c.Given)&paths.Temp != 0 {
+		if c.Via&(shell.ViaBox|shell.ViaRemote|shell.ViaFind|shell.ViaXargs) == 0 && paths.Of(c.Given)&paths.Temp != 0 {
 			hits = append(hits, hit(c, Review, 38, evasion.Name, "runs a program of a temporary folder", ruleTempRun))
+		}
+		if c.Via&(shell.ViaBox|shell.ViaRemote|shell.ViaFind|shell.ViaXargs) == 0 && !c.Stored && runsScript(c) && temporary(c) {
+			hits = append(hits, hit(c, Review, 36, evasion.Name, "runs a script of a temporary folder", ruleTempRun))
 		}
 		if c.Stored && c.ScriptTaint&shell.Net == 0 && temporary(c) {
 			hits = append(hits, hit(c, Review, 38, evasion.Name, "runs what it has put into a temporary folder", ruleTempRun))
@@ -247,6 +272,15 @@ func together(t *shell.Trace, hits []Hit) []Hit {
 		hits = append(hits, hit(&t.Calls[net], Block, 86, reverse.Name, "joins a network connection to a pipe", ruleRelay))
 	}
 	return hits
+}
+
+// runsScript reports whether c is an interpreter that is given a file.
+func runsScript(c *shell.Call) bool {
+	switch c.Name {
+	case "sh", "bash", "zsh", "dash", "ksh", "python", "perl", "ruby", "php", "source":
+		return len(c.Args) > 0 && c.Args[0].S != "" && c.Args[0].S[0] != '-'
+	}
+	return false
 }
 
 func looksScript(s string) bool {

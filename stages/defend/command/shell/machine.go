@@ -132,6 +132,8 @@ func (m *Machine) source(text string, in stream, via Via) Value {
 	if err != nil {
 		if f = m.unclosed(text); f != nil {
 			err = nil
+		} else if plain := untemplated(text); plain != "" {
+			f, err = m.parse(m.parser, plain)
 		}
 	}
 	if err != nil {
@@ -146,6 +148,9 @@ func (m *Machine) source(text string, in stream, via Via) Value {
 				m.unquoted(text, in, via)
 				m.nested--
 			}
+		}
+		if m.nested > 0 && via&(ViaString|ViaInput|ViaStored) != 0 && via&(ViaCode|ViaEscape|ViaXargs|ViaFind) == 0 {
+			m.trace.Problems |= Unparsed // what a shell is given to run
 		}
 		if strings.HasPrefix(strings.TrimLeft(text, " "), "() {") || strings.HasPrefix(text, "(){") {
 			m.trace.Shellshock = true
@@ -205,6 +210,27 @@ func (m *Machine) unclosed(text string) *syntax.File {
 		return nil
 	}
 	return f
+}
+
+// untemplated returns text with the ${{ … }} of a workflow file made a variable whose value
+// is not known; "" if there are none.
+func untemplated(text string) string {
+	if !strings.Contains(text, "${{") {
+		return ""
+	}
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(text, "${{")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		_, text, ok = strings.Cut(rest, "}}")
+		if !ok {
+			return ""
+		}
+		b.WriteString("$__template")
+	}
 }
 
 // unquoted evaluates a text that does not parse as if it had no quotes: a stray quote
@@ -350,8 +376,8 @@ func (m *Machine) command(c syntax.Command, j *job) Value {
 	case *syntax.BinaryCmd:
 		return m.binary(c, j)
 	case *syntax.Block:
-		if m.nested == 0 && strings.HasPrefix(blockText(c), ":") && c.Lbrace.Offset() == 0 {
-			m.trace.Shellshock = len(c.Stmts) == 1
+		if len(c.Stmts) == 1 && blockText(c) == ":" {
+			m.trace.Shellshock = true
 		}
 		return m.group(c.Stmts, j)
 	case *syntax.Subshell:
@@ -618,9 +644,8 @@ func (m *Machine) redirect(r *syntax.Redirect, j *job) {
 			j.writes = append(j.writes, Write{Path: name.S, Class: class})
 		}
 	case syntax.DplIn:
-		if j.in.val.Taint == 0 {
-			name := m.word(r.Word)
-			j.in = stream{m.contents("/dev/fd/"+name.S, 0), true}
+		if v, ok := m.stored("/dev/fd/" + m.word(r.Word).S); ok {
+			j.in = stream{v, true}
 		}
 	case syntax.DplOut:
 		name := m.word(r.Word)

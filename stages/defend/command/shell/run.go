@@ -79,7 +79,7 @@ func (m *Machine) bareRead(j *job) {
 func (m *Machine) record(c *Call, j *job) *Call {
 	c.In, c.Piped, c.Via = j.in.val, j.in.piped, c.Via|j.via
 	c.Writes, c.Reads, c.Env, c.Vars = j.writes, j.reads, j.env, j.vars
-	c.Start, c.End = j.start, j.end
+	c.Start, c.End, c.Dir = j.start, j.end, m.cwd
 	if m.nested > 0 {
 		c.Start, c.End = m.origin[0], m.origin[1]
 	}
@@ -245,10 +245,12 @@ func (m *Machine) name(v Value, c *Call) string {
 			return ""
 		}
 		if plain := strings.ReplaceAll(base, hole, ""); plain != base {
-			if plain == "" || !Wraps(plain) && !wellKnown[plain] {
+			switch {
+			case plain != "" && (Wraps(plain) || wellKnown[plain]):
+				c.Obscured = true
+			case !inside(base):
 				return ""
 			}
-			c.Obscured = true
 		}
 	}
 	if strings.ContainsAny(s, "*?[") && strings.IndexByte(s, '/') >= 0 || strings.ContainsAny(s, "?") {
@@ -269,6 +271,17 @@ func (m *Machine) name(v Value, c *Call) string {
 		}
 	}
 	return s
+}
+
+// inside reports whether the holes of a name stand between letters: ch${x}mod, which is
+// chmod if x is empty.
+func inside(name string) bool {
+	for i := range len(name) {
+		if name[i] == Hole && (i == 0 || i+1 == len(name) || !letters(name[i-1:i]) || !letters(name[i+1:i+2])) {
+			return false
+		}
+	}
+	return true
 }
 
 var versioned = [...]string{"python", "perl", "ruby", "lua", "php", "pip", "node", "nodejs", "gawk", "tclsh", "pypy", "bash", "ksh", "zsh"}

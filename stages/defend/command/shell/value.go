@@ -119,6 +119,8 @@ type Call struct {
 	Start, End int
 	// Obscured is how much of the name was hidden by quoting, holes or globs.
 	Obscured bool
+	// Dir is the folder that the line changed to before; "" is the caller's.
+	Dir string
 	// Stored says that it runs a file which the line itself wrote.
 	Stored bool
 	// ScriptTaint is where the code that the command runs came from.

@@ -262,6 +262,9 @@ func xargs(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	}
 	in := j.in.val
 	if !j.in.piped {
+		if v, ok := value(c.Args, "-a", "--arg-file"); !ok || v.S == "/dev/null" {
+			return rest, nil
+		}
 		in = Value{S: hole, Taint: Unknown}
 	}
 	var words []Value

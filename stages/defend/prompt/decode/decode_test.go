@@ -32,3 +32,20 @@ func TestFind(t *testing.T) {
 		})
 	}
 }
+
+func FuzzFind(f *testing.F) {
+	f.Add([]byte(base64.StdEncoding.EncodeToString([]byte(secret))))
+	f.Add([]byte(fmt.Sprintf("% x", secret)))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var d Finder
+		d.Find(in)
+		if len(d.Text) > len(in) {
+			t.Errorf("%d bytes became %d", len(in), len(d.Text))
+		}
+		for _, r := range d.Runs {
+			if r.Start < 0 || r.End > len(in) || r.Start >= r.End || r.From > r.To || r.To > len(d.Text) {
+				t.Errorf("run %+v of %d bytes", r, len(in))
+			}
+		}
+	})
+}

@@ -208,7 +208,7 @@ done:
 			}
 		}
 		if digits == 0 && n >= 5 && !phrases.Known(h) {
-			m.odd(text[start:i])
+			m.odd(text[start:i], start)
 			if first := start == 0 || class[text[start-1]] != clsLetter; n >= longWord && first {
 				if end := joinedEnd(text, i); m.joined(text, start, end) {
 					return end

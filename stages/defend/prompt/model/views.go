@@ -9,12 +9,10 @@ import (
 // viewer notices words that are shifted in the alphabet or written backwards, and makes
 // the views that undo it.
 type viewer struct {
-	shift     [27]uint8 // words seen for each shift; 26 is the mirrored alphabet
-	reversed  int
-	lo, hi    int
-	shiftLo   int
-	text      []byte
-	positions bool
+	shift    [27]uint8 // words seen for each shift; 26 is the mirrored alphabet
+	reversed int
+	lo, hi   int
+	text     []byte
 }
 
 func (v *viewer) reset() {
@@ -73,13 +71,12 @@ func shapeHash(w []byte, mirror bool) uint32 {
 	return h
 }
 
-// odd looks at an unknown word of ASCII letters.
-func (m *Machine) odd(w []byte) {
+// odd looks at an unknown word of ASCII letters, which begins at text[at].
+func (m *Machine) odd(w []byte, at int) {
 	v := &m.views
 	if len(w) > 14 {
 		return
 	}
-	at := m.pos
 	r := phrases.Start
 	for _, c := range w {
 		r = phrases.Step(r, lower[c])

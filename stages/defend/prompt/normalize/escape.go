@@ -22,7 +22,7 @@ func (b *Buffer) escape(out []byte, i int) ([]byte, int) {
 		return append(out, rest[0]), i + 1
 	}
 	if r >= 0x80 {
-		return b.rune(out, r, i), i + n
+		return b.rune(out, r), i + n
 	}
 	if r < 0x20 && r != '\n' {
 		r = ' '

@@ -11,11 +11,8 @@ type Buffer struct {
 	marks []mark
 	plain bool
 
-	src []byte
-	// State of the word that is being written.
-	decided int // source offset up to which look-alikes were decided
-	asLatin bool
-	latin   bool // most letters of the whole text are ASCII
+	src   []byte
+	looks bool // a letter was written that looks like an ASCII one
 }
 
 // mark says that from text offset out on, the source offset is in + (offset - out), up
@@ -55,8 +52,7 @@ func (b *Buffer) Run(src []byte) []byte {
 		return src
 	}
 	b.plain = false
-	b.decided = 0
-	b.latin = mostlyLatin(src)
+	b.looks = false
 	out := append(b.text[:0], src[:i]...)
 	b.marks = append(b.marks, mark{0, 0})
 	for i < len(src) {
@@ -73,6 +69,9 @@ func (b *Buffer) Run(src []byte) []byte {
 		b.mark(len(out), next)
 		out = append(out, src[next:j]...)
 		i = j
+	}
+	if b.looks {
+		out = b.latinise(out)
 	}
 	b.text = out
 	return out
@@ -120,21 +119,6 @@ func (b *Buffer) Source(at int) int {
 	return min(int(m.in)+at-int(m.out), limit)
 }
 
-// mostlyLatin samples the text: does ASCII prevail among its letters?
-func mostlyLatin(src []byte) bool {
-	step := max(1, len(src)/512)
-	ascii, high := 0, 0
-	for i := 0; i < len(src); i += step {
-		switch c := src[i] | 0x20; {
-		case c >= 'a' && c <= 'z':
-			ascii++
-		case src[i] >= 0xCD && src[i] <= 0xD5: // leads of Greek and Cyrillic
-			high++
-		}
-	}
-	return ascii >= 2*high
-}
-
 // high writes the rune at src[i].
 func (b *Buffer) high(out []byte, i int) ([]byte, int) {
 	r, n := utf8.DecodeRune(b.src[i:])
@@ -146,11 +130,11 @@ func (b *Buffer) high(out []byte, i int) ([]byte, int) {
 			return text, next
 		}
 	}
-	return b.rune(out, r, i), i + n
+	return b.rune(out, r), i + n
 }
 
-// rune writes r, which was read at src[i].
-func (b *Buffer) rune(out []byte, r rune, i int) []byte {
+// rune writes r.
+func (b *Buffer) rune(out []byte, r rune) []byte {
 	if r < 0x80 {
 		return append(out, byte(r))
 	}
@@ -163,50 +147,8 @@ func (b *Buffer) rune(out []byte, r rune, i int) []byte {
 	case f < 0x80:
 		return append(out, byte(f))
 	}
-	if c := lookalike(f); c != 0 {
-		if i >= b.decided {
-			b.decide(out, i)
-		}
-		if b.asLatin {
-			return append(out, c|0x20)
-		}
-	}
+	b.looks = b.looks || lookalike(f) != 0
 	return utf8.AppendRune(out, f)
-}
-
-// maxWord bounds how far a word is looked at to find its script.
-const maxWord = 48
-
-// decide finds the script of the word around src[i]: a word with ASCII letters, or one
-// made of look-alikes only in a text of ASCII letters, is Latin.
-func (b *Buffer) decide(out []byte, i int) {
-	ascii, all := false, true
-	for j := len(out) - 1; j >= 0 && j >= len(out)-maxWord; j-- {
-		if c := out[j] | 0x20; c >= 'a' && c <= 'z' {
-			ascii = true
-		} else if out[j] < 0x80 {
-			break
-		}
-	}
-	j := i
-	for j < len(b.src) && j < i+maxWord {
-		c := b.src[j]
-		if c < 0x80 {
-			if c |= 0x20; c < 'a' || c > 'z' {
-				break
-			}
-			ascii = true
-			j++
-			continue
-		}
-		r, n := utf8.DecodeRune(b.src[j:])
-		if f, multi := fold(r); multi == "" && f >= 0x80 && lookalike(f) < 'a' {
-			all = false
-		}
-		j += n
-	}
-	b.decided = j
-	b.asLatin = ascii || all && b.latin
 }
 
 // Cap is the memory that b keeps, in bytes.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"sort"
@@ -15,8 +17,15 @@ func crossValidate(o options, docs []*doc) error {
 	if _, _, _, err := validate(o, docs); err != nil {
 		return err
 	}
-	report(os.Stdout, docs)
-	reportMasks(os.Stdout, docs)
+	var table bytes.Buffer
+	report(&table, docs)
+	reportMasks(&table, docs)
+	os.Stdout.Write(table.Bytes())
+	if o.card != "" {
+		if err := intoCard(o.card, table.Bytes()); err != nil {
+			return err
+		}
+	}
 	if o.out != "" {
 		return writeScores(o.out, docs)
 	}
@@ -130,7 +139,7 @@ func threshold(scores []float64, share float64) float64 {
 	return math.Nextafter(scores[k], math.Inf(1))
 }
 
-func report(out *os.File, docs []*doc) {
+func report(out io.Writer, docs []*doc) {
 	t1, t01 := thresholds(docs)
 	type row struct{ n, a, b int }
 	rows := map[string]*row{}
@@ -172,13 +181,14 @@ func report(out *os.File, docs []*doc) {
 		names = append(names, k)
 	}
 	sort.Strings(names)
-	fmt.Fprintf(out, "T1=%.3f T01=%.3f\n", t1, t01)
+	fmt.Fprintf(out, "logits at 1 %% and 0.1 %% of everyday texts: %.3f and %.3f\n", t1, t01)
+	fmt.Fprintf(out, "%-60s %5s %7s %7s\n", "", "texts", "at 1 %", "at 0.1%")
 	for _, k := range names {
 		r := rows[k]
 		if strings.HasPrefix(k, "C fpr") && r.a == 0 {
 			continue
 		}
-		fmt.Fprintf(out, "%-60s %5d %7.2f %7.2f\n", k, r.n, 100*float64(r.a)/float64(r.n), 100*float64(r.b)/float64(r.n))
+		fmt.Fprintf(out, "%-60s %5d %7.2f %7.2f\n", k[2:], r.n, 100*float64(r.a)/float64(r.n), 100*float64(r.b)/float64(r.n))
 	}
 }
 
@@ -194,9 +204,26 @@ func writeScores(path string, docs []*doc) error {
 	return f.Close()
 }
 
+const cardStart, cardEnd = "<!-- cv -->\n", "<!-- /cv -->"
+
+// intoCard replaces what is between the marks of a model card by table.
+func intoCard(path string, table []byte) error {
+	card, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	head, rest, ok := bytes.Cut(card, []byte(cardStart))
+	_, tail, ok2 := bytes.Cut(rest, []byte(cardEnd))
+	if !ok || !ok2 {
+		return fmt.Errorf("%s: the marks %q and %q are missing", path, cardStart, cardEnd)
+	}
+	out := bytes.Join([][]byte{head, []byte(cardStart + "```\n"), table, []byte("```\n" + cardEnd), tail}, nil)
+	return os.WriteFile(path, out, 0o644)
+}
+
 // reportMasks writes how many of the disguised attacks are found at the thresholds of
 // the plain texts.
-func reportMasks(out *os.File, docs []*doc) {
+func reportMasks(out io.Writer, docs []*doc) {
 	t1, t01 := thresholds(docs)
 	var a, b [64]int
 	n := 0

@@ -115,6 +115,9 @@ func (g *grammar) expand(s, x string, depth int) string {
 	return b.String()
 }
 
+// perLine multiplies the number of texts that a grammar asks for.
+const perLine = 3
+
 var tidy = strings.NewReplacer("  ", " ", " .", ".", " ,", ",", " ?", "?", " !", "!", "..", ".", ",.", ".", "?.", "?", ".,", ",", " :", ":")
 
 // grammarDocs makes the texts of all grammars, the same ones every time.
@@ -153,7 +156,7 @@ func grammarFile(name, raw string, bad bool) []*doc {
 			fmt.Sscanf(line, "= %s %d", &category, &n)
 		case ok && g.slots[k] != nil:
 		default:
-			for i := range int(float64(n) * env("GN", 3)) {
+			for i := range n * perLine {
 				text := g.expand(line, "", 0)
 				for range 2 {
 					text = tidy.Replace(text)

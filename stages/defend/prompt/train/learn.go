@@ -2,9 +2,6 @@ package main
 
 import (
 	"math"
-	"os"
-	"strconv"
-	"strings"
 
 	"sluice/stages/defend/prompt/model"
 )
@@ -13,46 +10,23 @@ import (
 // attack the window that looks most like one is learnt, of harmless text the window that
 // looks most like an attack.
 type learner struct {
-	w, g2      []float32
-	rng        uint64
-	sums       []float32
-	topicValue float32
+	w, g2 []float32
+	rng   uint64
+	sums  []float32
 }
 
-// Settings of the training. They were chosen by cross-validation, once for all sources.
-func env(k string, d float64) float64 {
-	if v, err := strconv.ParseFloat(os.Getenv(k), 64); err == nil {
-		return v
-	}
-	return d
-}
-
-var windows = sizes(os.Getenv("WINS"))
-
-func sizes(s string) []int {
-	var out []int
-	for _, f := range strings.Split(s, ",") {
-		if n, err := strconv.Atoi(f); err == nil {
-			out = append(out, n)
-		}
-	}
-	if out == nil {
-		out = model.Windows[:]
-	}
-	return out
-}
-
-var (
-	window     = model.Windows[1]
-	topicScale = float32(env("TOPIC", model.TopicScale))
-	topicDrop  = env("TOPICDROP", 0.3)
-	clip       = float32(env("CLIP", -9))
-	rate       = float32(env("RATE", 0.02))
-	decay      = float32(env("DECAY", 0.01))
-	dropout    = env("DROP", 0.15)
-	group      = env("GROUP", 0.4)
-	power      = env("POW", -0.3)
-	badShare   = env("BAD", 0.5)
+// Settings of the training. The values come from cross-validation over all sources
+// together; recall is flat around them (docs/models/prompt.md).
+const (
+	rate  float32 = 0.02
+	decay float32 = 0.01
+	// Of a million: how often a feature, all words, or the topic is left out of a step.
+	dropout   = 200_000
+	wordsOut  = 400_000
+	topicOut  = 300_000
+	million   = 1_000_000
+	badShare  = 0.4  // of the total weight goes to attacks
+	sizePower = -0.3 // a source's texts weigh its size to this power
 )
 
 func newLearner() *learner {
@@ -127,7 +101,7 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 	}
 	topic := l.topic(t)
 	score = float32(math.Inf(-1))
-	for _, size := range windows {
+	for _, size := range model.Windows {
 		for i := 0; ; i += model.Stride {
 			before := float32(0)
 			if i > 0 {
@@ -153,8 +127,11 @@ func (l *learner) topic(t tokens) float32 {
 		sum += l.w[model.Topic(t.feats[at])]
 		at = end
 	}
-	return sum * topicScale / float32(len(t.ends))
+	return float32(sum * model.TopicScale / float32(len(t.ends)))
 }
+
+// anywhere is the size of the windows that are learnt as harmless wherever they are.
+const anywhere = 32
 
 // step learns from one text.
 func (l *learner) step(d *doc) {
@@ -164,9 +141,9 @@ func (l *learner) step(d *doc) {
 		return
 	}
 	l.learn(d, t, from, to)
-	if !d.bad && n > 2*window { // and a window anywhere
-		from := int(l.next() % uint64(n-window))
-		l.learn(d, t, from, from+window)
+	if !d.bad && n > 2*anywhere { // and a window anywhere
+		from := int(l.next() % uint64(n-anywhere))
+		l.learn(d, t, from, from+anywhere)
 	}
 }
 
@@ -179,13 +156,12 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	}
 	feats := t.feats[start:t.ends[to-1]]
 	seed := l.next()
-	below := uint64(dropout * (1 << 24))
-	conceptOnly := float64(l.next()>>40) < group*(1<<24)
+	conceptOnly := l.next()%million < wordsOut
 	keep := func(i int) bool {
 		x := (seed + uint64(i)*0x9E3779B97F4A7C15)
 		x ^= x >> 29
 		x *= 0xBF58476D1CE4E5B9
-		if x>>40 < below {
+		if x>>11%million < dropout {
 			return false
 		}
 		return !conceptOnly || feats[i] < model.WordAt
@@ -197,7 +173,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 			z += float64(l.w[f])
 		}
 	}
-	topical := float64(l.next()>>40) >= topicDrop*(1<<24)
+	topical := l.next()%million >= topicOut
 	if topical {
 		z += float64(l.topic(t))
 	}
@@ -212,7 +188,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	l.update(a, g)
 	l.update(b, g)
 	if topical {
-		at, share := t.start, g*topicScale/float32(len(t.ends))
+		at, share := t.start, g*model.TopicScale/float32(len(t.ends))
 		for _, end := range t.ends {
 			l.update(model.Topic(t.feats[at]), share)
 			at = end
@@ -227,13 +203,9 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 
 func (l *learner) update(f uint32, g float32) {
 	w := l.w[f]
-	g += decay * w
-	l.g2[f] += g * g
-	w -= rate * g / (float32(math.Sqrt(float64(l.g2[f]))) + 0.1)
-	if w < clip && (f < 1<<15-64 || f >= 1<<15) {
-		w = clip
-	}
-	l.w[f] = w
+	g += float32(decay * w) // conversions keep the compiler from fusing: same bits everywhere
+	l.g2[f] += float32(g * g)
+	l.w[f] = w - float32(rate*g)/(float32(math.Sqrt(float64(l.g2[f])))+0.1)
 }
 
 // fit trains on docs, in an order of its own.
@@ -249,7 +221,7 @@ func fit(docs []*doc, epochs int) *learner {
 		}
 		if e >= from {
 			for i, w := range l.w {
-				mean[i] += w / float32(epochs-from)
+				mean[i] += float32(w / float32(epochs-from))
 			}
 		}
 	}
@@ -265,10 +237,7 @@ func balance(docs []*doc) {
 	}
 	total := map[bool]float64{}
 	for _, d := range docs {
-		d.weight = float32(math.Pow(size[key(d)], power))
-		if strings.HasPrefix(d.source, "grammar-") {
-			d.weight *= float32(env("GW", 1))
-		}
+		d.weight = float32(math.Pow(size[key(d)], sizePower))
 		total[d.bad] += float64(d.weight)
 	}
 	for _, d := range docs {

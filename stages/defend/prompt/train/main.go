@@ -3,7 +3,8 @@
 // seeds, and every model is trained by one goroutine.
 //
 //	go run ./stages/defend/prompt/train -tables        fold.bin and lexicon.bin
-//	go run ./stages/defend/prompt/train -cv            leave-one-source-out figures
+//	go run ./stages/defend/prompt/train -cv -card docs/models/prompt.md
+//	                                                   leave-one-source-out figures
 //	go run ./stages/defend/prompt/train                weights.bin
 package main
 
@@ -27,8 +28,9 @@ func run() error {
 	flag.BoolVar(&o.tables, "tables", false, "make fold.bin and lexicon.bin only")
 	flag.BoolVar(&o.cv, "cv", false, "cross-validate by source instead of writing weights")
 	flag.StringVar(&o.out, "out", "", "with -cv: write held-out scores as JSON lines here")
-	flag.IntVar(&o.epochs, "epochs", 8, "passes over the data")
+	flag.IntVar(&o.epochs, "epochs", defaultEpochs, "passes over the data")
 	flag.IntVar(&o.workers, "workers", 2, "folds trained at a time")
+	flag.StringVar(&o.card, "card", "", "with -cv: put the figures into this model card, between its marks")
 	flag.StringVar(&o.score, "score", "", "score these JSON lines with the embedded weights and write them to -out")
 	flag.Parse()
 	if o.score != "" {
@@ -48,7 +50,10 @@ func run() error {
 }
 
 type options struct {
-	data, dir, out, score string
-	tables, cv            bool
-	epochs, workers       int
+	data, dir, out, score, card string
+	tables, cv                  bool
+	epochs, workers             int
 }
+
+// defaultEpochs: more does not change the figures.
+const defaultEpochs = 8

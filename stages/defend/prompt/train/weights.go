@@ -23,6 +23,9 @@ func trainAll(o options, docs []*doc) error {
 	return os.WriteFile(filepath.Join(o.dir, "model", "weights.bin"), out, 0o644)
 }
 
+// composedTexts is how many attacks are put into harmless texts for training.
+const composedTexts = 6000
+
 // trainingSet is the labelled texts that are not held out, and the grammars' texts.
 func trainingSet(docs []*doc, held map[string]bool) []*doc {
 	var train []*doc
@@ -32,7 +35,7 @@ func trainingSet(docs []*doc, held map[string]bool) []*doc {
 			train = append(train, &c)
 		}
 	}
-	train = append(train, composed(train, int(env("COMP", 4000)))...)
+	train = append(train, composed(train, composedTexts)...)
 	balance(train)
 	return train
 }

@@ -1,0 +1,89 @@
+package policy
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrTaintFull says that more sessions are tainted than taint.sessions: until some end,
+// privileged tools are reviewed in every session.
+var ErrTaintFull = errors.New("policy: more sessions are tainted than defend.policy.taint.sessions")
+
+// taints are the sessions into whose turn content of foreign origin has come.
+type taints struct {
+	mu   sync.Mutex
+	m    map[string]taint
+	full bool
+	next time.Time // when full is looked at again
+}
+
+type taint struct {
+	origin string
+	at     time.Time
+}
+
+// maxOrigin bounds an origin's name.
+const maxOrigin = 64
+
+func (t *taints) mark(key, origin string, now time.Time, most int, age time.Duration) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if have, ok := t.m[key]; ok {
+		have.at = now
+		t.m[key] = have // the first origin is what the reason names
+		return nil
+	}
+	if len(t.m) >= most {
+		t.expire(now, age)
+	}
+	if len(t.m) >= most {
+		t.full = true
+		return ErrTaintFull
+	}
+	t.m[key] = taint{origin[:min(len(origin), maxOrigin)], now}
+	return nil
+}
+
+// of returns the origin that tainted a session; ok is false when none did.
+func (t *taints) of(key string, now time.Time, age time.Duration, most int) (origin string, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if have, found := t.m[key]; found {
+		if now.Sub(have.at) < age {
+			return have.origin, true
+		}
+		delete(t.m, key)
+	}
+	if t.full && now.After(t.next) {
+		t.next = now.Add(time.Second) // at most once a second: it looks at all
+		t.expire(now, age)
+		// Sessions were not noted while it was full. Those that are left are older, so
+		// with all of them gone, or half, the ones not noted had their time as well.
+		t.full = len(t.m) > most/2
+	}
+	if t.full {
+		return "unknown: too many sessions are tainted", true
+	}
+	return "", false
+}
+
+func (t *taints) expire(now time.Time, age time.Duration) {
+	for key, have := range t.m {
+		if now.Sub(have.at) >= age {
+			delete(t.m, key)
+		}
+	}
+}
+
+func (t *taints) clear(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.m, key)
+}
+
+func (t *taints) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.m)
+}
