@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sluice/bench/compare"
 	"sluice/bench/report"
@@ -18,15 +19,17 @@ import (
 
 func suiteCommand() *cobra.Command {
 	cfg, dir, openclaw := suite.Default(), "bin/bench", ""
+	var duration, flood time.Duration
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Every figure that is promised, in one run: a table, JSON and a page (`make bench`)",
 		Long: "Measures in one run what docs/bench.md promises, each case with a gateway of its own: " + strings.Join(suite.Cases(), ", ") + ".\n" +
 			"Exit status 1 when a target is missed; those that depend on the disk or on a quiet machine count only with --strict.",
-		Example: "  sluice bench suite --dir bin/bench\n  sluice bench suite --only speed --openclaw /opt/oc/node_modules\n  sluice bench suite --only flood --flood-seconds 60",
+		Example: "  sluice bench suite --dir bin/bench\n  sluice bench suite --only speed --openclaw /opt/oc/node_modules\n  sluice bench suite --only flood --flood 60s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
+			cfg.DurationMs, cfg.FloodMs = int(duration/time.Millisecond), int(flood/time.Millisecond)
 			if cfg.Self, err = os.Executable(); err != nil {
 				return fmt.Errorf("bench suite: this program's own path: %w", err)
 			}
@@ -40,6 +43,9 @@ func suiteCommand() *cobra.Command {
 			}
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return fmt.Errorf("bench suite: %w", err)
+			}
+			if cfg.StateDir == "" {
+				cfg.StateDir = dir
 			}
 			res, err := suite.Run(cmd.Context(), cfg, cmd.ErrOrStderr())
 			if res != nil && len(res.Rows) > 0 { // what was done before an error still stands
@@ -55,10 +61,10 @@ func suiteCommand() *cobra.Command {
 	f.StringVar(&dir, "dir", dir, "folder for the results; made if it is missing")
 	f.StringSliceVar(&cfg.Only, "only", nil, "cases to run: "+strings.Join(suite.Cases(), ", "))
 	f.StringVar(&openclaw, "openclaw", "", "a real openclaw to measure beside: its node_modules folder, or ws://127.0.0.1:PORT,pid=N,token=T")
-	f.StringVar(&cfg.StateDir, "state-dir", cfg.StateDir, "folder on the disk that durable writes are measured on")
+	f.StringVar(&cfg.StateDir, "state-dir", "", "folder on the disk that durable writes are measured on (default: --dir)")
 	f.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "rounds of each comparison")
-	f.IntVar(&cfg.Seconds, "seconds", cfg.Seconds, "seconds of one measurement")
-	f.IntVar(&cfg.FloodSeconds, "flood-seconds", cfg.FloodSeconds, "seconds of the flood")
+	f.DurationVarP(&duration, "duration", "d", ms(cfg.DurationMs), "time of one measurement")
+	f.DurationVar(&flood, "flood", ms(cfg.FloodMs), "time of the flood")
 	f.IntVar(&cfg.IdleConnections, "idle", cfg.IdleConnections, "idle connections to hold")
 	f.Float64Var(&cfg.MaxFloodRSSMiB, "max-rss-mib", cfg.MaxFloodRSSMiB, "memory that the flooded gateway must stay below")
 	f.BoolVar(&cfg.Strict, "strict", false, "fail for figures that depend on the disk or on a quiet machine, too")

@@ -64,6 +64,7 @@ var systemRules = []rule{
 
 var devicesRules = []rule{
 	{`,"remediationHint":"This version of Sluice issues no setup codes[^"]*"`, "", true, "sluice issues no setup codes and says so"},
+	{`^(\[after the revocation\] .*),"approvedScopes":\["operator\.read"\]`, "$1", false, "what was approved for a revoked role goes with it, or a later approval for little would find much"},
 }
 
 var errorsRules = []rule{

@@ -101,7 +101,7 @@ func (c Config) Validate() error {
 		if len(words) == 0 {
 			return errors.New("command: allowed has an empty entry; remove it")
 		}
-		if shell.Wraps(words[0]) {
+		if shell.Wraps(words...) {
 			return fmt.Errorf("command: allowed must not name %q, which runs other commands; name those", words[0])
 		}
 	}
@@ -162,9 +162,11 @@ func (j *Judge) assess(dst *Result, line string) {
 		if t.Problems&shell.Unparsed == 0 {
 			j.conclude(dst, t, line)
 		}
+		dst.clamp(len(line))
 		return
 	}
 	j.conclude(dst, m.Run(line), line)
+	dst.clamp(len(line))
 }
 
 func (r *Result) reset() {
@@ -200,6 +202,15 @@ func (j *Judge) windows(dst *Result, line string) {
 }
 
 func (r *Result) add(f Finding) { r.Findings = append(r.Findings, f) }
+
+// clamp keeps spans within a text of n bytes: the parser's repairs can end behind it.
+func (r *Result) clamp(n int) {
+	for i := range r.Findings {
+		s := &r.Findings[i].Span
+		s.Start = min(max(s.Start, 0), n)
+		s.End = max(s.Start, min(s.End, n))
+	}
+}
 
 // more is what each further finding adds to the highest, and mostMore what they add in all:
 // enough to order texts, never enough to change a tier.

@@ -56,24 +56,24 @@ func bounded(key string) string {
 	return key[:min(len(key), maxKey)]
 }
 
-// maxWindow bounds the calls of one session that are remembered.
-const maxWindow = 120
-
 // calls are a session's last calls, as hashes, oldest first.
 type calls struct {
 	hashes []uint64
 }
 
+// maxPeriod is the most calls of a round.
+const maxPeriod = 3
+
 // add notes a call and returns how often in a row the same call, or the same round of
-// two or three calls, has come.
-func (c *calls) add(hash uint64, window, most int) int {
-	keep := max(window, most)
+// two or three calls, has come. It looks no further back than most of them.
+func (c *calls) add(hash uint64, most int) int {
+	keep := maxPeriod * most
 	if len(c.hashes) >= keep {
 		c.hashes = append(c.hashes[:0], c.hashes[len(c.hashes)-keep+1:]...)
 	}
 	c.hashes = append(c.hashes, hash)
 	best := 1
-	for period := 1; period <= 3; period++ {
+	for period := 1; period <= maxPeriod; period++ {
 		n := len(c.hashes)
 		same := 0
 		for i := n - 1; i-period >= 0 && c.hashes[i] == c.hashes[i-period]; i-- {

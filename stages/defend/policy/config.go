@@ -43,9 +43,8 @@ type ToolsConfig struct {
 // LoopConfig is the breaker of tool loops (first-runtime.md 6.7).
 type LoopConfig struct {
 	Enabled  bool `json:"enabled" doc:"count identical calls of a session" reload:"hot"`
-	Warn     int  `json:"warn" doc:"identical calls in a row from which on they are reviewed" min:"2" max:"1000" reload:"hot"`
-	Block    int  `json:"block" doc:"identical calls in a row from which on they are blocked; above warn" min:"3" max:"1000" reload:"hot"`
-	Window   int  `json:"window" doc:"calls of a session that are remembered, to find loops of two or three calls in turn" min:"4" max:"120" reload:"restart"`
+	Warn     int  `json:"warn" doc:"identical calls in a row, or rounds of two or three calls, from which on they are reviewed" min:"2" max:"199" reload:"hot"`
+	Block    int  `json:"block" doc:"the same, from which on they are blocked; above warn" min:"3" max:"200" reload:"hot"`
 	Sessions int  `json:"sessions" doc:"sessions that are remembered; the one that was quiet for longest makes room" min:"16" max:"1000000" reload:"restart"`
 }
 
@@ -89,11 +88,11 @@ type BundleConfig struct {
 // Default is the first runtime's policy: weights, no profile, no bounds.
 func Default() Config {
 	return Config{
-		Tools: ToolsConfig{Allow: []string{}, Deny: []string{}, ByProvider: map[string]ToolSet{}},
-		ToolRisk: map[string]int{"exec": 20, "bash": 20, "process": 10, "apply_patch": 12, "browser": 8, "gateway": 20, "nodes": 20},
+		Tools:       ToolsConfig{Allow: []string{}, Deny: []string{}, ByProvider: map[string]ToolSet{}},
+		ToolRisk:    map[string]int{"exec": 20, "bash": 20, "process": 10, "apply_patch": 12, "browser": 8, "gateway": 20, "nodes": 20},
 		ChannelRisk: map[string]int{"discord": 10, "slack": 8, "telegram": 6, "whatsapp": 6, "webchat": 8},
 		ToolActions: map[string]string{},
-		Loop:        LoopConfig{Enabled: true, Warn: 10, Block: 20, Window: 30, Sessions: 4096},
+		Loop:        LoopConfig{Enabled: true, Warn: 10, Block: 20, Sessions: 4096},
 		Rate:        RateConfig{Burst: 60, Action: review, Senders: 4096},
 		Taint: TaintConfig{Enabled: true, Privileged: []string{"group:runtime", "group:fs", "group:automation", "group:nodes", "group:messaging",
 			"browser", "sessions_send", "sessions_spawn", "conversations_send", "conversations_turn"},
@@ -112,7 +111,7 @@ const (
 var actions = map[string]pipeline.Action{allow: pipeline.Allow, review: pipeline.Review, block: pipeline.Block}
 
 type bound struct {
-	key              string
+	key             string
 	value, min, max int
 }
 
@@ -143,8 +142,8 @@ func oneOf(list ...choice) error {
 func (c Config) Validate() error {
 	all := []string{allow, review, block}
 	if err := within(bound{"toolRisk", len(c.ToolRisk), 0, 1024}, bound{"channelRisk", len(c.ChannelRisk), 0, 1024},
-		bound{"toolActions", len(c.ToolActions), 0, 1024}, bound{"loop.warn", c.Loop.Warn, 2, 1000},
-		bound{"loop.block", c.Loop.Block, c.Loop.Warn + 1, 1000}, bound{"loop.window", c.Loop.Window, 4, maxWindow},
+		bound{"toolActions", len(c.ToolActions), 0, 1024}, bound{"loop.warn", c.Loop.Warn, 2, 199},
+		bound{"loop.block", c.Loop.Block, c.Loop.Warn + 1, 200},
 		bound{"loop.sessions", c.Loop.Sessions, 16, 1_000_000}, bound{"rate.perMinute", c.Rate.PerMinute, 0, 1_000_000},
 		bound{"rate.burst", c.Rate.Burst, 1, 1_000_000}, bound{"rate.senders", c.Rate.Senders, 16, 1_000_000},
 		bound{"taint.privileged", len(c.Taint.Privileged), 0, 1024}, bound{"taint.methods", len(c.Taint.Methods), 0, 256},

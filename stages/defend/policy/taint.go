@@ -12,10 +12,10 @@ var ErrTaintFull = errors.New("policy: more sessions are tainted than defend.pol
 
 // taints are the sessions into whose turn content of foreign origin has come.
 type taints struct {
-	mu   sync.Mutex
-	m    map[string]taint
-	full bool
-	next time.Time // when full is looked at again
+	mu sync.Mutex
+	m  map[string]taint
+	// full is until when a session that could not be noted may be tainted.
+	full time.Time
 }
 
 type taint struct {
@@ -38,7 +38,7 @@ func (t *taints) mark(key, origin string, now time.Time, most int, age time.Dura
 		t.expire(now, age)
 	}
 	if len(t.m) >= most {
-		t.full = true
+		t.full = now.Add(age)
 		return ErrTaintFull
 	}
 	t.m[key] = taint{origin[:min(len(origin), maxOrigin)], now}
@@ -46,7 +46,7 @@ func (t *taints) mark(key, origin string, now time.Time, most int, age time.Dura
 }
 
 // of returns the origin that tainted a session; ok is false when none did.
-func (t *taints) of(key string, now time.Time, age time.Duration, most int) (origin string, ok bool) {
+func (t *taints) of(key string, now time.Time, age time.Duration) (origin string, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if have, found := t.m[key]; found {
@@ -55,15 +55,8 @@ func (t *taints) of(key string, now time.Time, age time.Duration, most int) (ori
 		}
 		delete(t.m, key)
 	}
-	if t.full && now.After(t.next) {
-		t.next = now.Add(time.Second) // at most once a second: it looks at all
-		t.expire(now, age)
-		// Sessions were not noted while it was full. Those that are left are older, so
-		// with all of them gone, or half, the ones not noted had their time as well.
-		t.full = len(t.m) > most/2
-	}
-	if t.full {
-		return "unknown: too many sessions are tainted", true
+	if now.Before(t.full) {
+		return "an origin that was not noted: too many sessions are tainted", true
 	}
 	return "", false
 }

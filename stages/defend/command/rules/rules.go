@@ -376,7 +376,7 @@ func option(s, o string) bool {
 		found := false
 		for i := 1; i < len(s); i++ {
 			if b := s[i] | 0x20; b < 'a' || b > 'z' {
-				return found && i > 2 // -n5
+				return found && i >= 2 // -n5
 			}
 			found = found || s[i] == o[1]
 		}
@@ -385,7 +385,7 @@ func option(s, o string) bool {
 	if rest, ok := strings.CutSuffix(o, "*"); ok {
 		return strings.HasPrefix(s, rest)
 	}
-	return strings.HasPrefix(s, o+"=")
+	return len(s) > len(o) && s[len(o)] == '=' && s[:len(o)] == o
 }
 
 // maxCluster is the longest word that is taken for several options of one letter.

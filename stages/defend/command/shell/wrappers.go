@@ -132,7 +132,7 @@ func value(args []Value, options ...string) (Value, bool) {
 			switch {
 			case a.S == o && i+1 < len(args):
 				return args[i+1], true
-			case len(o) > 2 && strings.HasPrefix(a.S, o+"="):
+			case len(o) > 2 && len(a.S) > len(o) && a.S[len(o)] == '=' && a.S[:len(o)] == o:
 				return Value{a.S[len(o)+1:], a.Taint}, true
 			case len(o) == 2 && len(a.S) > 2 && a.S[0] == '-' && a.S[1] != '-' && strings.HasPrefix(a.S, o):
 				return Value{a.S[2:], a.Taint}, true
@@ -400,12 +400,17 @@ func container(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	return nil, none
 }
 
-// Wraps reports whether a program runs others, so that its name alone says nothing.
-func Wraps(name string) bool {
+// Wraps reports whether a command that begins with these words runs others, so that its
+// beginning says nothing: env, sudo, sh, docker exec, but not docker ps.
+func Wraps(words ...string) bool {
+	name := words[0]
 	if i := strings.LastIndexByte(name, '/'); i >= 0 {
 		name = name[i+1:]
 	}
-	_, wraps := wrappers[name]
+	w, wraps := wrappers[name]
+	if wraps && w.via == ViaBox && len(words) > 1 && words[1] != "exec" && words[1] != "run" && words[1] != "debug" && words[1][0] != '-' {
+		return false
+	}
 	_, interprets := languages[name]
 	return wraps || interprets || name == "eval" || name == "source" || name == "."
 }

@@ -52,6 +52,7 @@ type Machine struct {
 	present        uint64
 	pos, view      int
 	letters        []byte
+	spelled        int
 	feats          [PerToken]uint32
 
 	// What the tokens came to.
@@ -123,6 +124,7 @@ const maxViewBytes = 24 << 10
 func (m *Machine) Read(text []byte) {
 	m.sums, m.at, m.index = m.sums[:0], m.at[:0], 0
 	m.best = Best{Logit: math.Inf(-1)}
+	m.spelled = 0
 	m.view = viewText
 	m.views.reset()
 	plain := m.norm[0].Run(text)

@@ -2,10 +2,14 @@ package model
 
 import "sluice/stages/defend/prompt/phrases"
 
+// maxSpelled bounds how many letters of one text are put together to words, or taken
+// apart: each of them costs ten times an ordinary one.
+const maxSpelled = 4 << 10
+
 // spaced reads "i g n o r e  a l l" and "i.g.n.o.r.e": single letters with the same
 // separator between them. It returns where they end, 0 if there are fewer than four.
 func (m *Machine) spaced(text []byte, i int) int {
-	if i+6 >= len(text) || class[text[i+1]] == clsLetter || text[i+1] >= 0x80 || class[text[i+1]] == clsDigit {
+	if m.spelled > maxSpelled || i+6 >= len(text) || class[text[i+1]] == clsLetter || text[i+1] >= 0x80 || class[text[i+1]] == clsDigit {
 		return 0
 	}
 	sep := text[i+1]
@@ -38,6 +42,7 @@ func (m *Machine) spaced(text []byte, i int) int {
 	if len(run) < 4 {
 		return 0
 	}
+	m.spelled += len(run)
 	from := 0
 	for k := 0; k <= len(run); k++ {
 		if k == len(run) || run[k] == ' ' {
@@ -66,11 +71,15 @@ func (m *Machine) pieces(run []byte, at int) {
 // joined emits text[lo:hi], a long word that nobody knows, as the known words that it is
 // made of, if they cover nearly all of it.
 func (m *Machine) joined(text []byte, lo, hi int) bool {
+	if m.spelled > maxSpelled {
+		return false
+	}
 	run := m.letters[:0]
 	for _, c := range text[lo:min(hi, lo+maxJoined)] {
 		run = append(run, lower[c])
 	}
 	m.letters = run
+	m.spelled += len(run)
 	covered, words := 0, 0
 	for k := 0; k < len(run); {
 		n, t := longest(run[k:])

@@ -76,14 +76,16 @@ func Hash(s string) uint32 {
 }
 
 // The packed lexicon: slots of four bytes (24 bits of a word's hash, its concept and
-// whether it is a beginning), then the bits of beginnings, then the bits of words.
+// whether it is a beginning), then the bits of beginnings and of whole words in them, then
+// the bits of common words.
 const (
 	slots      = 1 << 13
 	prefixFlag = 0x40
 	prefixBits = 1 << 15
 	wordBits   = 1 << 18
 	prefixAt   = slots * 4
-	wordAt     = prefixAt + prefixBits/8
+	exactAt    = prefixAt + prefixBits/8
+	wordAt     = exactAt + prefixBits/8
 	size       = wordAt + wordBits/8
 	// MinPrefix is the length in bytes of the shortest beginning.
 	MinPrefix = 3
@@ -110,8 +112,15 @@ func find(h uint32, flag byte) Concept {
 	}
 }
 
-// Find returns the concept of the word with hash h.
-func Find(h uint32) Concept { return find(h, 0) }
+// Find returns the concept of the word with hash h. Most words have none: a small table
+// of bits says so, without a look into the large one.
+func Find(h uint32) Concept {
+	b := (h ^ h>>15) % prefixBits
+	if table[exactAt+b/8]&(1<<(b%8)) == 0 {
+		return None
+	}
+	return find(h, 0)
+}
 
 // MaybePrefix reports whether a beginning with hash h may exist; it is one load.
 func MaybePrefix(h uint32) bool {
@@ -166,12 +175,12 @@ func Pack(text string, common []string, fold func(string) string) ([]byte, error
 
 // put adds an entry unless its word has a concept already.
 func put(out []byte, h uint32, c Concept, prefix bool) int {
-	flag := byte(0)
+	flag, bits := byte(0), uint32(exactAt)
 	if prefix {
-		flag = prefixFlag
-		b := (h ^ h>>15) % prefixBits
-		out[prefixAt+b/8] |= 1 << (b % 8)
+		flag, bits = prefixFlag, prefixAt
 	}
+	b := (h ^ h>>15) % prefixBits
+	out[bits+b/8] |= 1 << (b % 8)
 	for s := slotOf(h ^ uint32(flag)); ; s = (s + 1) % slots {
 		at := s * 4
 		if out[at+3] == 0 {
