@@ -8,13 +8,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
 )
 
-// TestMain runs the commands themselves when a test starts this binary as a target.
+// TestMain runs the commands themselves when a test starts this binary as a target; the
+// gateway is the limit server.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 3 && os.Args[1] == "serve" {
+		os.Args = []string{os.Args[0], "bench", "limit", os.Args[2], os.Args[3]}
+	}
 	if len(os.Args) > 1 && os.Args[1] == "bench" {
 		root := &cobra.Command{Use: "test"}
 		root.AddCommand(Command())
@@ -106,6 +111,43 @@ func TestRefused(t *testing.T) {
 	} {
 		if out, err := run(t, t.Context(), args...); err == nil {
 			t.Errorf("%v: no error\n%s", args, out)
+		}
+	}
+}
+
+// TestSuiteKeepsItsResults: a table, a file for each result and a page of all.
+func TestSuiteKeepsItsResults(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "results")
+	out, err := run(t, t.Context(), "suite", "--dir", dir, "--only", "durable,flood", "-d", "50ms", "--warmup", "0s", "--flood", "50ms")
+	if err != nil || !strings.Contains(out, "fsyncs/s") || !strings.Contains(out, "flood lost") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, f := range []string{"suite.json", "index.html", "flood.json", "durable-sessions.patch-1.json"} {
+		if st, err := os.Stat(filepath.Join(dir, f)); err != nil || st.Size() < 500 {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "sluice-bench-*")); len(left) > 0 {
+		t.Errorf("%v is left behind", left)
+	}
+	if out, err := run(t, t.Context(), "suite", "--dir", dir, "--only", "nonsense"); err == nil || !strings.Contains(err.Error(), "durable") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestBackends: sink and model end with their context and say what they got.
+func TestBackends(t *testing.T) {
+	for name, want := range map[string]string{"otlp-sink": "0 spans in 0 exports", "model": "0 calls"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		stop := time.AfterFunc(100*time.Millisecond, cancel)
+		out, err := run(t, ctx, name, "--listen", "127.0.0.1:0")
+		if err != nil || !strings.Contains(out, want) || !strings.Contains(out, "http://127.0.0.1:") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		stop.Stop()
+		cancel()
+		if _, err := run(t, t.Context(), name, "--listen", "0.0.0.0:0"); err == nil {
+			t.Errorf("%s listens where others can connect", name)
 		}
 	}
 }

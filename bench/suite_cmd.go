@@ -19,7 +19,7 @@ import (
 
 func suiteCommand() *cobra.Command {
 	cfg, dir, openclaw := suite.Default(), "bin/bench", ""
-	var duration, flood time.Duration
+	var duration, warmup, flood time.Duration
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Every figure that is promised, in one run: a table, JSON and a page (`make bench`)",
@@ -29,7 +29,7 @@ func suiteCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			cfg.DurationMs, cfg.FloodMs = int(duration/time.Millisecond), int(flood/time.Millisecond)
+			cfg.DurationMs, cfg.WarmupMs, cfg.FloodMs = int(duration/time.Millisecond), int(warmup/time.Millisecond), int(flood/time.Millisecond)
 			if cfg.Self, err = os.Executable(); err != nil {
 				return fmt.Errorf("bench suite: this program's own path: %w", err)
 			}
@@ -64,6 +64,7 @@ func suiteCommand() *cobra.Command {
 	f.StringVar(&cfg.StateDir, "state-dir", "", "folder on the disk that durable writes are measured on (default: --dir)")
 	f.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "rounds of each comparison")
 	f.DurationVarP(&duration, "duration", "d", ms(cfg.DurationMs), "time of one measurement")
+	f.DurationVar(&warmup, "warmup", ms(cfg.WarmupMs), "load before it, not counted")
 	f.DurationVar(&flood, "flood", ms(cfg.FloodMs), "time of the flood")
 	f.IntVar(&cfg.IdleConnections, "idle", cfg.IdleConnections, "idle connections to hold")
 	f.Float64Var(&cfg.MaxFloodRSSMiB, "max-rss-mib", cfg.MaxFloodRSSMiB, "memory that the flooded gateway must stay below")

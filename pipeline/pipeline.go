@@ -117,7 +117,11 @@ func (p *Pipeline) Submit(e *Envelope) error {
 		return ErrBusy
 	}
 	p.admit(e, 0)
-	if !p.runners[0].linkFor(e).offer(e) {
+	l := p.runners[0].linkFor(e)
+	// Half of the express link is for those who are not yet in: a flood of health must
+	// not take the place of handshakes.
+	crowded := e.Peer != nil && l == p.runners[0].links[0] && l.depth() > cap(l.ch)/2
+	if crowded || !l.offer(e) {
 		p.bytes.Add(-n)
 		p.inflight.Add(-1)
 		e.pipe = nil

@@ -11,11 +11,7 @@ import (
 // buildJournal writes n entries without fsync, by the writer's own code.
 func buildJournal(tb testing.TB, dir string, n int) {
 	tb.Helper()
-	l, err := Open(dir, Default(), Deps{Redact: hideSecret, wrap: func(f file) file { return noSync{f} }})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
+	l := MustOpenIdle(tb, dir, Default(), Deps{wrap: func(f file) file { return noSync{f} }})
 	batch := make([]*request, 256)
 	for done := 0; done < n; done += len(batch) {
 		batch = batch[:min(len(batch), n-done)]
@@ -26,7 +22,7 @@ func buildJournal(tb testing.TB, dir string, n int) {
 			}
 			batch[i] = &request{entry: e}
 		}
-		if err := l.commit(batch); err != nil { // nobody else appends
+		if err := l.commit(batch); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -46,6 +46,36 @@ func mustAppend(tb testing.TB, l *Ledger, n int) {
 	}
 }
 
+// MustOpenIdle opens a journal that only the test's own goroutine writes, by mustCommit.
+func MustOpenIdle(tb testing.TB, dir string, cfg Config, deps Deps) *Ledger {
+	tb.Helper()
+	deps.Redact = hideSecret
+	l, err := open(dir, cfg, deps)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(l.closeFiles)
+	return l
+}
+
+func commitOne(tb testing.TB, l *Ledger) error {
+	tb.Helper()
+	e := sample(int(l.w.seq))
+	if err := l.prepare(&e); err != nil {
+		tb.Fatal(err)
+	}
+	return l.commit([]*request{{entry: e}})
+}
+
+func mustCommit(tb testing.TB, l *Ledger, n int) {
+	tb.Helper()
+	for range n {
+		if err := commitOne(tb, l); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
 func sample(i int) Entry {
 	return Entry{Kind: KindDecision, Action: "block", Risk: 80, Tags: []string{"remote_shell"},
 		Reasons: []string{"a reverse shell"}, Source: "operator", Method: "chat.send", SessionKey: "agent:main:main",

@@ -109,6 +109,16 @@ const (
 // as it is, the journal goes on in a new file, an entry of kind integrity says so, and
 // Health says so until the next start.
 func Open(dir string, cfg Config, deps Deps) (*Ledger, error) {
+	l, err := open(dir, cfg, deps)
+	if err != nil {
+		return nil, err
+	}
+	go l.write()
+	return l, nil
+}
+
+// open is Open without the goroutine that writes.
+func open(dir string, cfg Config, deps Deps) (*Ledger, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -138,7 +148,6 @@ func Open(dir string, cfg Config, deps Deps) (*Ledger, error) {
 		l.closeFiles()
 		return nil, err
 	}
-	go l.write()
 	return l, nil
 }
 

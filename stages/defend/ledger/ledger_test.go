@@ -255,17 +255,17 @@ func TestDiskFullAtRotation(t *testing.T) {
 	dir := t.TempDir()
 	f := &faults{}
 	f.room.Store(-1)
-	l := MustOpen(t, dir, smallConfig(), Deps{wrap: f.wrap})
+	l := MustOpenIdle(t, dir, smallConfig(), Deps{wrap: f.wrap})
 	n := 0
-	for ; l.w.bytes < 65536; n++ { // the writer is idle between appends
-		mustAppend(t, l, 1)
+	for ; l.w.bytes < 65536; n++ {
+		mustCommit(t, l, 1)
 	}
 	f.room.Store(10)
-	if _, err := l.Append(t.Context(), sample(9)); !errors.Is(err, storage.ErrFull) {
+	if err := commitOne(t, l); !errors.Is(err, storage.ErrFull) {
 		t.Fatal(err)
 	}
 	f.room.Store(-1)
-	mustAppend(t, l, 2)
+	mustCommit(t, l, 2)
 	wantOK(t, dir, uint64(n+2))
 	if len(journalFiles(t, dir)) != 2 {
 		t.Error(journalFiles(t, dir))

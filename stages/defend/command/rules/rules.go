@@ -22,6 +22,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sluice/stages/defend/command/code"
@@ -74,10 +75,19 @@ func Families() []*Family {
 
 // condition is one compiled word of a When.
 type condition struct {
+	list string // the alternatives, parted by |: a part of the When, so it costs nothing
+	mask uint64 // the bits, where the alternatives name bits
 	kind byte
 	not  bool
-	alts []string
-	mask uint64
+}
+
+// next takes the first alternative off a list.
+func next(list string) (one, rest string) {
+	i := strings.IndexByte(list, '|')
+	if i < 0 {
+		return list, ""
+	}
+	return list[:i], list[i+1:]
 }
 
 // Least is the score below which a rule only adds to the score of its command.
@@ -85,29 +95,34 @@ const Least = 35
 
 type rule struct {
 	*Rule
-	tier   Tier
 	family *Family
-	id     int
-	conds  []condition
+	first  uint16 // of its conditions
+	count  uint8
+	tier   Tier
 }
 
 // Set is the compiled tables. It is read-only and safe for concurrent use.
 type Set struct {
 	rules  []rule
-	byName map[string][]int32
-	any    []int32
+	conds  []condition
+	byName map[string][]uint16
+	any    []uint16
 }
 
 // Compile returns the tables ready for use. The error names the first rule that is not
 // well formed.
 func Compile() (*Set, error) {
-	s := &Set{byName: map[string][]int32{}}
+	s := &Set{byName: map[string][]uint16{}}
 	for _, f := range Families() {
 		for i := range f.Rules {
 			if err := s.add(f, &f.Rules[i]); err != nil {
 				return nil, err
 			}
 		}
+	}
+	s.rules, s.conds = slices.Clip(slices.Clone(s.rules)), slices.Clip(slices.Clone(s.conds))
+	for name, list := range s.byName {
+		s.byName[name] = slices.Clip(slices.Clone(list))
 	}
 	return s, nil
 }
@@ -128,7 +143,8 @@ func (s *Set) add(f *Family, r *Rule) error {
 	if len(words) == 0 {
 		return fmt.Errorf("rules: %s has a rule without a condition (%s): write the program first", f.Name, r.Why)
 	}
-	c := rule{Rule: r, family: f, id: len(s.rules), tier: r.Tier}
+	id := uint16(len(s.rules))
+	c := rule{Rule: r, family: f, tier: r.Tier, first: uint16(len(s.conds)), count: uint8(len(words) - 1)}
 	if r.Score < Least {
 		c.tier = Allow
 	}
@@ -137,16 +153,16 @@ func (s *Set) add(f *Family, r *Rule) error {
 		if err != nil {
 			return fmt.Errorf("rules: %s: %q: %w", f.Name, r.When, err)
 		}
-		c.conds = append(c.conds, cond)
+		s.conds = append(s.conds, cond)
 	}
 	s.rules = append(s.rules, c)
 	for name := range strings.SplitSeq(words[0], "|") {
 		if name == "*" {
-			s.any = append(s.any, int32(c.id))
+			s.any = append(s.any, id)
 			continue
 		}
 		for _, one := range group(name) {
-			s.byName[one] = append(s.byName[one], int32(c.id))
+			s.byName[one] = append(s.byName[one], id)
 		}
 	}
 	return nil
@@ -198,7 +214,7 @@ func parse(w string) (condition, error) {
 			rest = w[1:]
 		}
 	}
-	c.kind, c.alts = kind, strings.Split(rest, "|")
+	c.kind, c.list = kind, rest
 	var table map[string]uint64
 	switch kind {
 	case '@', '>', '}', '{':
@@ -210,17 +226,15 @@ func parse(w string) (condition, error) {
 	case '^':
 		table = viaNames
 	case '~':
-		for i := range c.alts {
-			c.alts[i] = strings.ToLower(c.alts[i])
-		}
+		c.list = strings.ToLower(rest)
 		return c, nil
 	default:
 		return c, nil
 	}
-	for _, a := range c.alts {
+	for a := range strings.SplitSeq(rest, "|") {
 		bit, ok := table[a]
 		if !ok && kind == '+' { // the word +x
-			return condition{kind: 'w', not: c.not, alts: strings.Split(w, "|")}, nil
+			return condition{kind: 'w', not: c.not, list: w}, nil
 		}
 		if !ok {
 			return c, fmt.Errorf("%q is not known", a)
@@ -258,8 +272,11 @@ func (k *condition) holds(c *shell.Call, from *int) bool {
 		return k.state(c)
 	case '-':
 		for _, a := range c.Args {
-			for _, o := range k.alts {
-				if option(a.S, o) {
+			if len(a.S) < 2 || a.S[0] != '-' {
+				continue
+			}
+			for one, rest := next(k.list); one != ""; one, rest = next(rest) {
+				if option(a.S, one) {
 					return true
 				}
 			}
@@ -271,7 +288,7 @@ func (k *condition) holds(c *shell.Call, from *int) bool {
 		if s == "" || s[0] == '-' {
 			continue
 		}
-		for _, want := range k.alts {
+		for want, rest := next(k.list); want != ""; want, rest = next(rest) {
 			if word(want, s) {
 				*from = i + 1
 				return true
@@ -283,7 +300,7 @@ func (k *condition) holds(c *shell.Call, from *int) bool {
 
 func (k *condition) contains(args []shell.Value) bool {
 	for _, a := range args {
-		for _, t := range k.alts {
+		for t, rest := next(k.list); t != ""; t, rest = next(rest) {
 			if len(a.S) >= len(t) && containsFold(a.S, t) {
 				return true
 			}
@@ -315,7 +332,7 @@ next:
 }
 
 func (k *condition) state(c *shell.Call) bool {
-	for _, a := range k.alts {
+	for a, rest := next(k.list); a != ""; a, rest = next(rest) {
 		switch a {
 		case "bare":
 			if len(c.Args) == 0 {
@@ -421,20 +438,21 @@ func (s *Set) Assess(t *shell.Trace, hits []Hit) []Hit {
 	return whole(t, hits)
 }
 
-func (s *Set) match(list []int32, c *shell.Call, isDry bool, hits []Hit) []Hit {
-next:
+func (s *Set) match(list []uint16, c *shell.Call, isDry bool, hits []Hit) []Hit {
+rules:
 	for _, id := range list {
 		r := &s.rules[id]
 		if isDry && r.family.Dry && c.Name != "echo" && c.Name != "printf" {
 			continue
 		}
 		from := 0
-		for k := range r.conds {
-			if r.conds[k].holds(c, &from) == r.conds[k].not {
-				continue next
+		for k := range s.conds[r.first : int(r.first)+int(r.count)] {
+			cond := &s.conds[int(r.first)+k]
+			if cond.holds(c, &from) == cond.not {
+				continue rules
 			}
 		}
-		hits = append(hits, Hit{Tier: r.tier, Score: r.Score, Family: r.family.Name, Why: r.Why, Start: c.Start, End: c.End, Rule: r.id})
+		hits = append(hits, Hit{Tier: r.tier, Score: r.Score, Family: r.family.Name, Why: r.Why, Start: c.Start, End: c.End, Rule: int(id)})
 	}
 	return hits
 }

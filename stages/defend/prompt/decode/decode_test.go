@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -15,6 +16,7 @@ func TestFind(t *testing.T) {
 		"base64":         base64.StdEncoding.EncodeToString([]byte(secret)),
 		"base64 url":     base64.RawURLEncoding.EncodeToString([]byte(secret)),
 		"base64 in text": "run this: " + base64.StdEncoding.EncodeToString([]byte(secret)) + " now",
+		"base32":         base32.StdEncoding.EncodeToString([]byte(secret)),
 		"hex":            hex.EncodeToString([]byte(secret)),
 		"hex list":       fmt.Sprintf("% x", secret),
 		"hex list 0x":    strings.ReplaceAll(fmt.Sprintf("% #x", secret), " ", ", "),
