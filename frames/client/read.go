@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -170,7 +171,7 @@ func (c *Conn) fill(need int) error {
 	switch {
 	case err == nil:
 		return io.ErrNoProgress
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET): // a reset is an end with data unread
 		return &CloseError{Code: int(ws.StatusAbnormalClosure), Reason: "connection ended without a close frame"}
 	case errors.Is(err, net.ErrClosed):
 		return ErrClosed

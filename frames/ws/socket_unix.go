@@ -4,6 +4,7 @@ package ws
 
 import (
 	"net"
+	"runtime"
 	"syscall"
 )
 
@@ -48,6 +49,10 @@ func (c *Conn) onReadable(fd uintptr) bool {
 			c.rest()
 			return false
 		}
+		// The socket has more than one buffer's worth: this client floods. It takes its
+		// turns like everybody, and not the 10 ms for which the scheduler would let it go
+		// on while handshakes wait behind it.
+		runtime.Gosched()
 	}
 	return true
 }
