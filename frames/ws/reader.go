@@ -2,6 +2,7 @@ package ws
 
 import (
 	"encoding/binary"
+	"runtime"
 	"time"
 	"unicode/utf8"
 
@@ -60,13 +61,17 @@ func (c *Conn) readLoop() (moved bool) {
 		return err != nil && c.mayMove()
 	}
 	for !c.dead.Load() {
-		n, err := c.conn.Read(c.target())
+		p := c.target()
+		n, err := c.conn.Read(p)
 		if n > 0 {
 			c.feed(n)
 			c.rest()
 		}
 		if err != nil {
 			return false
+		}
+		if n == len(p) {
+			runtime.Gosched() // see onReadable
 		}
 	}
 	return false
