@@ -84,6 +84,13 @@ func (n *SubscriptionCount) Keyed() int64 { return n.keyed.Load() }
 // CountIn makes s count in n. The edge calls it before the connection can subscribe.
 func (s *Subscriptions) CountIn(n *SubscriptionCount) { s.count = n }
 
+// Ended reports whether the connection has ended.
+func (s *Subscriptions) Ended() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.ended
+}
+
 // End takes s out of the count: its connection has ended. Later changes do nothing.
 func (s *Subscriptions) End() {
 	s.mu.Lock()

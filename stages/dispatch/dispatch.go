@@ -167,10 +167,13 @@ func (s *Stage) run(e *pipeline.Envelope, timeout time.Duration, wait bool, fn H
 	defer cancel()
 	if wait && e.Client != nil {
 		defer s.withClient(e.Client.ID(), cancel)()
+		if e.Client.Subscriptions().Ended() { // before it was listed
+			cancel()
+		}
 	}
 	err := s.try(func() error { return fn(ctx, e) })
 	switch {
-	case errors.Is(err, context.Canceled) && s.ctx.Err() != nil:
+	case errors.Is(err, context.Canceled) && (wait || s.ctx.Err() != nil): // or the client is gone and reads nothing
 		return errStopping
 	case errors.Is(err, context.DeadlineExceeded) && timeout > 0 && ctx.Err() != nil:
 		return frames.Unavailable(1000, "%s waited longer than %s; try again", e.Frame.Method, timeout)

@@ -15,7 +15,7 @@ import (
 // and what it causes fits what clients read (hello's policy.maxPayload); histories and
 // events show the beginning of a long text, as upstream's do.
 func TestLargeMessages(t *testing.T) {
-	g := start(t, nil)
+	g := start(t, settings{"pipeline.timeoutsMs.decode": 30_000}) // as in TestLargeFrames
 	writer, reader := g.operator(t), g.operator(t)
 	writer.call("sessions.create", `{"key":"main"}`)
 	reader.call("sessions.messages.subscribe", `{"key":"main"}`)

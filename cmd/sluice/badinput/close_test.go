@@ -175,7 +175,9 @@ func TestWaitsDoNotBlockOthers(t *testing.T) {
 func startHanging(t testing.TB) (*gateway, *peer) {
 	t.Helper()
 	m := startModel(t)
-	g := start(t, m.settings().and(settings{"pipeline.drainMs": 1000}))
+	// 25 MiB of JSON take longer than two seconds on a machine that is busy; two such
+	// requests may wait here.
+	g := start(t, m.settings().and(settings{"pipeline.drainMs": 1000, "pipeline.timeoutsMs.decode": 30_000, "pipeline.waitingBytes": 60 << 20}))
 	p := g.operator(t)
 	if r := p.call("chat.send", `{"sessionKey":"main","message":"HANG","idempotencyKey":"run1"}`); !r.OK {
 		t.Fatal(r)
