@@ -10,6 +10,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -146,7 +147,7 @@ func (j *Judge) AssessArgs(dst *Result, args []string) {
 	dst.reset()
 	m := j.machines.Get().(*shell.Machine)
 	defer j.machines.Put(m)
-	j.conclude(dst, m.RunArgs(args), "")
+	j.conclude(dst, m.RunArgs(args))
 	if len(args) > 0 && windows.Program(args[0]) {
 		j.windows(dst, strings.Join(args, " "))
 	}
@@ -160,12 +161,12 @@ func (j *Judge) assess(dst *Result, line string) {
 		j.windows(dst, line)
 		t := m.RunStrict(line)
 		if t.Problems&shell.Unparsed == 0 {
-			j.conclude(dst, t, line)
+			j.conclude(dst, t)
 		}
 		dst.clamp(len(line))
 		return
 	}
-	j.conclude(dst, m.Run(line), line)
+	j.conclude(dst, m.Run(line))
 	dst.clamp(len(line))
 }
 
@@ -174,11 +175,12 @@ func (r *Result) reset() {
 }
 
 // conclude holds a trace against the tables.
-func (j *Judge) conclude(dst *Result, t *shell.Trace, line string) {
+func (j *Judge) conclude(dst *Result, t *shell.Trace) {
 	dst.hits = j.set.Assess(t, dst.hits[:0])
+	trusted := slices.ContainsFunc(dst.hits, func(h rules.Hit) bool { return h.Family == rules.DownloadName }) && j.installer(t)
 	for i := range dst.hits {
 		h := &dst.hits[i]
-		if h.Family == rules.DownloadName && j.installer(t, line) {
+		if trusted && h.Family == rules.DownloadName {
 			h.Tier, h.Score = rules.Review, min(h.Score, 55)
 		}
 		if h.Tier == rules.Review && len(j.allowed) > 0 && j.allows(t, h) {
@@ -241,35 +243,51 @@ func (r *Result) close(cfg Config) {
 }
 
 // installer reports whether everything that is downloaded comes over HTTPS from a host on
-// the list.
-func (j *Judge) installer(t *shell.Trace, line string) bool {
-	if len(j.cfg.Installers) == 0 {
+// the list, and nothing else of the line reads from the network.
+func (j *Judge) installer(t *shell.Trace) bool {
+	if len(j.cfg.Installers) == 0 || t.Problems != 0 {
 		return false
 	}
 	seen := false
 	for i := range t.Calls {
-		for _, a := range t.Calls[i].Args {
-			rest, ok := strings.CutPrefix(a.S, "https://")
-			if !ok {
-				if strings.Contains(a.S, "://") || a.S == "-k" || a.S == "--insecure" || a.S == "--no-check-certificate" {
-					return false
-				}
-				continue
-			}
-			host, _, _ := strings.Cut(rest, "/")
-			if !j.listed(host) {
+		switch c := &t.Calls[i]; c.Name {
+		case "curl", "wget":
+			if !j.trusted(c) {
 				return false
 			}
 			seen = true
-		}
-		if name := t.Calls[i].Name; !seen && (name == "curl" || name == "wget") {
-			for _, a := range t.Calls[i].Args {
-				host, _, _ := strings.Cut(a.S, "/")
-				seen = seen || name == "curl" && j.listed(host)
-			}
+		case "nc", "ncat", "netcat", "socat", "telnet", "openssl", "ssh", "scp", "sftp", "ftp", "tftp", "rsync", "aws", "gsutil", "dig", "host", "nslookup", "fetch", "aria2c", "axel", "lynx", "w3m", "GET", "http", "https", "xh", "python", "perl", "ruby", "php", "node", "busybox", "git", "base64":
+			return false
 		}
 	}
 	return seen
+}
+
+// trusted reports whether c fetches only from hosts on the list, and checks whom it
+// talks to.
+func (j *Judge) trusted(c *shell.Call) bool {
+	found := false
+	for _, a := range c.Args {
+		switch a.S {
+		case "-k", "--insecure", "--no-check-certificate", "-x", "--proxy", "--resolve", "--connect-to", "-K", "--config", "-i", "--input-file":
+			return false
+		}
+		if a.S == "" || a.S[0] == '-' {
+			if strings.Contains(a.S, "://") {
+				return false
+			}
+			continue
+		}
+		rest, https := strings.CutPrefix(a.S, "https://")
+		host, _, _ := strings.Cut(rest, "/")
+		switch {
+		case j.listed(host) && (https || c.Name == "curl"):
+			found = true
+		case strings.Contains(host, ".") || strings.Contains(rest, "://") || !a.Known():
+			return false
+		}
+	}
+	return found
 }
 
 func (j *Judge) listed(host string) bool {

@@ -237,7 +237,7 @@ func (l *Ledger) Head() Anchor {
 // empty when all is well.
 func (l *Ledger) Health() string {
 	if why := l.failed.Load(); why != nil {
-		return "ledger: " + *why
+		return *why
 	}
 	if why := l.damage.Load(); why != nil {
 		return "ledger: damaged: " + *why + "; sluice ledger verify says where"

@@ -277,3 +277,6 @@ func spawns(before string) bool {
 func isWord(c byte) bool {
 	return c == '_' || c == '%' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
+
+// Bytes is about how much memory the tables take.
+func Bytes() int { return phrases.Bytes() + 4*len(facts) + 24*len(needles) }

@@ -170,13 +170,13 @@ func ofPath(p string) Class {
 		return c
 	}
 	for i, name := range comps {
-		for _, ent := range byFirst[name] {
-			if ent.matches(comps[i:], abs && i == 0) {
+		for _, id := range byFirst[name] {
+			if ent := &entries[id]; ent.matches(comps[i:], abs && i == 0) {
 				c |= ent.class
 			}
 		}
-		for _, ent := range byFirst[looseKey] {
-			if ent.matches(comps[i:], false) {
+		for _, id := range byFirst[looseKey] {
+			if ent := &entries[id]; ent.matches(comps[i:], false) {
 				c |= ent.class
 			}
 		}

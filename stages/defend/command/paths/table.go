@@ -1,6 +1,9 @@
 package paths
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The table: each line a meaning and the names that have it. A leading / anchors a name
 // at the root; others match wherever their components stand in a row. A trailing $ means
@@ -69,22 +72,22 @@ func set(words string) map[string]bool {
 	return m
 }
 
-// entry is one name of the table, by components.
+// entry is one name of the table.
 type entry struct {
+	name   string // its components, parted by /
 	class  Class
-	comps  []string
-	anchor bool // at the root
-	end    bool // nothing follows
-	wild   bool // the name must have had a wildcard
+	count  uint8 // of components
+	anchor bool  // at the root
+	end    bool  // nothing follows
+	wild   bool  // the name must have had a wildcard
 }
 
-// byFirst finds entries by their first component; loose are those whose first component
-// has a wildcard. Both are made once from the constant table and never change.
-var (
-	entries, byFirst = compile()
-)
+// byFirst finds entries by their first component; those whose first component has a
+// wildcard stand under looseKey. Both are made once from the constant table and never
+// change.
+var entries, byFirst = compile()
 
-func compile() ([]entry, map[string][]*entry) {
+func compile() ([]entry, map[string][]uint16) {
 	var list []entry
 	for _, row := range table {
 		for name := range strings.FieldsSeq(row.names) {
@@ -95,33 +98,35 @@ func compile() ([]entry, map[string][]*entry) {
 			}
 			ent.wild = flag == "wild"
 			name, ent.end = strings.CutSuffix(name, "$")
-			name, ent.anchor = strings.CutPrefix(name, "/")
-			ent.comps = strings.Split(name, "/")
+			ent.name, ent.anchor = strings.CutPrefix(name, "/")
+			ent.count = uint8(strings.Count(ent.name, "/") + 1)
 			list = append(list, ent)
 		}
 	}
-	index := make(map[string][]*entry, len(list))
+	index := make(map[string][]uint16, len(list)/2)
 	for i := range list {
-		first := list[i].comps[0]
+		first, _, _ := strings.Cut(list[i].name, "/")
 		if strings.Contains(first, "*") {
 			first = looseKey
 		}
-		index[first] = append(index[first], &list[i])
+		index[first] = append(index[first], uint16(i))
 	}
-	return list, index
+	return slices.Clip(list), index
 }
 
 // looseKey collects entries that start with a wildcard; no component can equal it.
 const looseKey = "/"
 
 func (ent *entry) matches(comps []string, atRoot bool) bool {
-	if ent.anchor && !atRoot || len(comps) < len(ent.comps) || ent.end && len(comps) != len(ent.comps) {
+	if ent.anchor && !atRoot || len(comps) < int(ent.count) || ent.end && len(comps) != int(ent.count) {
 		return false
 	}
-	for i, want := range ent.comps {
+	i := 0
+	for want := range strings.SplitSeq(ent.name, "/") {
 		if !Match(want, comps[i]) {
 			return false
 		}
+		i++
 	}
 	return !ent.wild
 }
@@ -154,8 +159,8 @@ func byGlob(comps []string, abs bool) Class {
 	var c Class
 	for at, comp := range comps {
 		if !strings.ContainsAny(comp, "*?[") {
-			for _, ent := range byFirst[comp] {
-				c |= ent.classAt(comps[at:], abs && at == 0)
+			for _, id := range byFirst[comp] {
+				c |= entries[id].classAt(comps[at:], abs && at == 0)
 			}
 		} else if n, marks := strength(comp); n == 0 && marks < 3 {
 			continue // * is aimed at nothing in particular
@@ -165,15 +170,15 @@ func byGlob(comps []string, abs bool) Class {
 			}
 			continue
 		}
-		for _, ent := range byFirst[looseKey] {
-			c |= ent.classAt(comps[at:], false)
+		for _, id := range byFirst[looseKey] {
+			c |= entries[id].classAt(comps[at:], false)
 		}
 	}
 	return c
 }
 
 func (ent *entry) classAt(comps []string, atRoot bool) Class {
-	if ent.anchor && !atRoot || len(comps) < len(ent.comps) || !ent.globs(comps) {
+	if ent.anchor && !atRoot || len(comps) < int(ent.count) || !ent.globs(comps) {
 		return 0
 	}
 	return ent.class
@@ -182,11 +187,12 @@ func (ent *entry) classAt(comps []string, atRoot bool) Class {
 // globs reports whether the pattern comps is aimed at ent: each component fits, and
 // enough of it is literal that it is no accident.
 func (ent *entry) globs(comps []string) bool {
-	if ent.end && len(comps) != len(ent.comps) {
+	if ent.end && len(comps) != int(ent.count) {
 		return false
 	}
-	literal := 0
-	for i, want := range ent.comps {
+	literal, i := 0, -1
+	for want := range strings.SplitSeq(ent.name, "/") {
+		i++
 		got := comps[i]
 		if got != want && !ent.anchor && i == 0 && got != "" && strings.IndexByte("*?[", got[0]) >= 0 {
 			return false
@@ -202,7 +208,7 @@ func (ent *entry) globs(comps []string) bool {
 		if n == 0 && marks == 0 || strings.Contains(want, "*") || !Glob(got, want) {
 			return false
 		}
-		if n == 0 && (marks < 3 || len(ent.comps) < 2) {
+		if n == 0 && (marks < 3 || ent.count < 2) {
 			return false
 		}
 		literal += n + marks/3

@@ -11,7 +11,7 @@ type Table struct {
 	heads   [buckets]uint16
 }
 
-const buckets = 2048
+const buckets = 1024
 
 // minimum is how long a phrase must be.
 const minimum = 3
@@ -32,7 +32,7 @@ func New(phrases []string) *Table {
 }
 
 func hash(a, b, c byte) uint32 {
-	return (uint32(a) | uint32(b)<<8 | uint32(c)<<16) * 2654435761 >> 21
+	return (uint32(a) | uint32(b)<<8 | uint32(c)<<16) * 2654435761 >> 22
 }
 
 // Find calls found with the number of each phrase that occurs in text, possibly more than
@@ -76,3 +76,12 @@ var low = func() (t [256]byte) {
 	}
 	return t
 }()
+
+// Bytes is about how much memory the table takes.
+func (t *Table) Bytes() int {
+	n := 2*buckets + 2*len(t.next)
+	for _, p := range t.phrases {
+		n += 16 + len(p)
+	}
+	return n
+}

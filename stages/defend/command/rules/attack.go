@@ -33,6 +33,7 @@ var reverse = &Family{Name: "reverse-shell", Rules: []Rule{
 	{Review, 50, "ssh -R", "opens a tunnel into this machine"},
 	{Block, 80, "ssh -R =obscured", "opens a tunnel into this machine"},
 	{Review, 45, "tor|torsocks|tor-resolve|proxychains|proxychains4 !-h", "hides where traffic goes"},
+	{Review, 60, "xterm|xnest -display", "shows a terminal on another machine"},
 	{Review, 45, "SERVICE tor|tor.service", "hides where traffic goes"},
 }}
 
@@ -52,14 +53,14 @@ var download = &Family{Name: "download-and-run", Rules: []Rule{
 	{Review, 33, "SHELL $file =piped", "runs the contents of a file through a pipe"},
 	{Block, 70, "SHELL|eval $typed", "runs the clipboard or what is typed"},
 	{Block, 80, "FETCH @dropsite !>@null", "fetches from or sends to an anonymous drop site"},
-	{Review, 45, "curl|wget ~/rce|shell.txt|payload|reverse|exploit|backdoor|malware|meterpreter|webshell|shellshock", "fetches something named like an attack"},
+	{Review, 45, "curl|wget ~shell.txt|payload|reverse|exploit|backdoor|malware|meterpreter|webshell|revshell", "fetches something named like an attack"},
 	{Block, 76, "curl|wget|fetch|aria2c >@startup", "downloads into what runs at start"},
 	{Review, 45, "FETCH @startup|keygrant|privilege", "downloads into what decides who may do what"},
 	{Review, 40, "PKG install @url ~http: !~github.com|gitlab.com|pypi.|npmjs", "installs from an unencrypted address"},
+	{Block, 72, "PKG install --index-url|-i|--extra-index-url|--registry ~http://", "installs from an unencrypted or unchecked index"},
 	{Block, 72, "PKG install ~--index-url=http:|--extra-index-url=http:|--registry=http:|--trusted-host", "installs from an unencrypted or unchecked index"},
 	{Review, 45, "pip install @dropsite", "installs from an anonymous drop site"},
 	{Block, 85, "mshta|regsvr32|rundll32|certutil|bitsadmin @url", "runs or fetches through a system program"},
-	{Review, 45, "curl|wget ~user-agent:_|httpbrowser|*<|>*", "pretends to be another program"},
 }}
 
 var secrets = &Family{Name: "credential-access", Rules: []Rule{
@@ -70,6 +71,8 @@ var secrets = &Family{Name: "credential-access", Rules: []Rule{
 	{Review, 60, "SCRIPT @memory", "reads the memory or environment of another process"},
 	{Block, 85, "* @metadata", "asks the cloud's metadata service"},
 	{Block, 70, "find @root|home ~id_rsa|id_dsa|id_ed25519|.kdbx|.gnupg|.pgpass|.netrc|.git-credentials|wallet.dat|key3.db|key4.db|.aws|.oci -name|-iname|-path !-delete", "searches for credentials"},
+	{Review, 42, "find @root|home -name|-iname ~*.pem|*.key|*password*|*secret*|*.p12|*.pfx|*.ovpn|*token*", "searches for credentials"},
+	{Review, 45, "grep|egrep|rg <env ~token|secret|pass|key|aws", "searches the environment for secrets"},
 	{Review, 60, "find ~id_rsa|id_dsa|id_ed25519|.kdbx|shadow|.gnupg|.pgpass|.netrc|aws|credentials|.kube|.git-credentials|token|.password|cookies.sqlite|login_data|wallet.dat|key3.db|key4.db -name|-iname|-path !-delete", "searches for credentials"},
 	{Block, 76, "locate|mdfind|plocate ~id_rsa|shadow|password|.kdbx|credentials|wallet", "searches for credentials"},
 	{Review, 48, "grep|egrep|rg|ag|fgrep|zgrep -r|-R|--recursive ~password|passwd|secret|api_key|apikey|aws_access|private_key|token|begin_rsa|begin_openssh !@relative", "searches files for secrets"},
@@ -135,6 +138,10 @@ var exfiltration = &Family{Name: "exfiltration", Rules: []Rule{
 	{Block, 70, "curl|wget <recon|env ~-|@-|$", "sends what the system says about itself away"},
 	{Block, 70, "UPLOAD|nc|ncat <env", "sends the environment away"},
 	{Block, 72, "curl|wget|nc|ncat|netcat|socat|telnet|dig|nslookup|host|ping|ftp|whois|logger|nc.openbsd <encoded", "sends packed or encrypted data away"},
+	{Block, 82, "curl|wget|nc|http +secret|personal", "sends private data away"},
+	{Review, 45, "curl|wget +recon", "sends what the system says about itself away"},
+	{Review, 50, "dig|nslookup|host|ping|drill +recon|system ~.", "hides data in names that it looks up"},
+	{Block, 72, "scp|rsync|sftp @host <<@account|history|mail|memory", "copies private data to another machine"},
 	{Review, 45, "curl|wget -F|-T|--upload-file|--post-file|--form", "sends a file away"},
 	{Review, 42, "curl|wget -d|--data|--data-binary|--data-raw|--post-data|--post-file ~@/|@~", "sends a file away"},
 	{Review, 33, "wget --post-data|--post-file", "sends data away"},

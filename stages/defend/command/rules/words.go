@@ -46,7 +46,10 @@ func escape(c *shell.Call, hits []Hit) []Hit {
 	if c.Name == "" || inert[c.Name] || c.Facts&(code.Spawn|code.Shell) == code.Spawn|code.Shell {
 		return hits
 	}
-	for _, a := range c.Args {
+	for i, a := range c.Args {
+		if a.S == "--" && i+1 < len(c.Args) && shell.Wraps(c.Args[i+1].S) {
+			return hits // it runs what follows, which is judged by itself
+		}
 		if len(a.S) < 3 || strings.HasPrefix(a.S, "#!") || strings.Contains(a.S, "SHELL=") {
 			continue
 		}
@@ -260,6 +263,9 @@ func together(t *shell.Trace, hits []Hit) []Hit {
 		}
 		if c.Via&(shell.ViaBox|shell.ViaRemote|shell.ViaFind|shell.ViaXargs) == 0 && paths.Of(c.Given)&paths.Temp != 0 {
 			hits = append(hits, hit(c, Review, 38, evasion.Name, "runs a program of a temporary folder", ruleTempRun))
+			if c.Via&shell.ViaSched != 0 {
+				hits = append(hits, hit(c, Block, 72, persistence.Name, "schedules a program of a temporary folder", ruleTempRun))
+			}
 		}
 		if c.Via&(shell.ViaBox|shell.ViaRemote|shell.ViaFind|shell.ViaXargs) == 0 && !c.Stored && runsScript(c) && temporary(c) {
 			hits = append(hits, hit(c, Review, 36, evasion.Name, "runs a script of a temporary folder", ruleTempRun))

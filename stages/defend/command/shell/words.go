@@ -24,7 +24,7 @@ func (f *fields) flush() {
 
 // words expands each word into its fields, as for the arguments of a command.
 func (m *Machine) words(list []*syntax.Word) []Value {
-	f := fields{out: make([]Value, 0, len(list)+2), cur: make([]byte, 0, 64)}
+	f := fields{out: m.room(len(list) + 1)}
 	for _, w := range list {
 		m.expand(w, &f)
 		if len(f.out) > maxFields {
@@ -177,6 +177,9 @@ func joinFields(list []Value, sep string) string {
 }
 
 func (m *Machine) parts(list []syntax.WordPart, f *fields) {
+	if f.cur == nil {
+		f.cur = make([]byte, 0, 64)
+	}
 	for _, p := range list {
 		m.part(p, false, f)
 	}

@@ -4,9 +4,8 @@
 package windows
 
 import (
-	"encoding/base64"
+	"slices"
 	"strings"
-	"unicode/utf16"
 
 	"sluice/stages/defend/command/phrase"
 )
@@ -147,11 +146,13 @@ func match(view string, hits []Hit) []Hit {
 		return true
 	})
 	for i := range table {
-		for _, alt := range compiled.rows[i] {
-			if all(&seen, alt) {
+		for rest := compiled.rows[compiled.first[i]:compiled.first[i+1]]; len(rest) > 0; {
+			n := int(rest[0])
+			if all(&seen, rest[1:1+n]) {
 				hits = append(hits, Hit{table[i].score, table[i].family, table[i].why, Offset + i})
 				break
 			}
+			rest = rest[1+n:]
 		}
 	}
 	return hits
@@ -172,19 +173,23 @@ const maxPhrases = 1536
 // compiled is the table with its phrases numbered.
 var compiled = compile()
 
+// numbered are the phrases, and of each row its alternatives: how many parts, the parts.
 type numbered struct {
 	phrases *phrase.Table
-	rows    [][][]uint16
+	rows    []uint16
+	first   []uint16 // where a row begins; one more than there are rows
 }
 
 func compile() numbered {
 	var list []string
 	number := map[string]uint16{}
-	rows := make([][][]uint16, len(table))
+	var c numbered
 	for i := range table {
-		for _, alt := range table[i].when {
-			var parts []uint16
-			for _, p := range alt {
+		c.first = append(c.first, uint16(len(c.rows)))
+		for alt := range strings.SplitSeq(table[i].when, "|") {
+			at := len(c.rows)
+			c.rows = append(c.rows, 0)
+			for p := range strings.SplitSeq(alt, "&") {
 				for len(p) < 3 {
 					p += " " // views end in blanks
 				}
@@ -192,75 +197,20 @@ func compile() numbered {
 					number[p] = uint16(len(list))
 					list = append(list, p)
 				}
-				parts = append(parts, number[p])
+				c.rows = append(c.rows, number[p])
+				c.rows[at]++
 			}
-			rows[i] = append(rows[i], parts)
 		}
 	}
+	c.first = append(c.first, uint16(len(c.rows)))
 	if len(list) > maxPhrases {
 		panic("windows: the table has more phrases than maxPhrases allows")
 	}
-	return numbered{phrase.New(list), rows}
+	c.phrases, c.rows = phrase.New(slices.Clip(list)), slices.Clip(c.rows)
+	return c
 }
 
-// plain folds case and undoes what only hides a word: carets, backticks, 'a'+'b', blanks.
-func plain(text string) string {
-	low := strings.ToLower(text)
-	if strings.ContainsAny(low, "^`") {
-		low = strings.NewReplacer("^", "", "`n", "\n", "`", "").Replace(low)
-	}
-	if strings.Contains(low, "+") {
-		low = strings.NewReplacer("'+'", "", "\"+\"", "", "' + '", "", "\" + \"", "").Replace(low)
-	}
-	for strings.Contains(low, "  ") {
-		low = strings.ReplaceAll(low, "  ", " ")
-	}
-	return strings.ReplaceAll(low, ".exe", "") + "  "
-}
-
-// encoded returns the script that -EncodedCommand or FromBase64String carries.
-func encoded(low, text string) string {
-	for _, mark := range [...]string{" -enc ", " -e ", " -ec ", " -en ", " -encodedcommand ", " -enco ", " -encod ", " -encode ", " -encoded ", " /e ", " /enc ", "frombase64string(\"", "frombase64string('"} {
-		if !strings.Contains(low, mark) {
-			continue
-		}
-		i := strings.Index(strings.ToLower(text), mark)
-		if i < 0 {
-			continue
-		}
-		rest := strings.TrimLeft(text[i+len(mark):], "\"' ")
-		end := strings.IndexFunc(rest, func(r rune) bool {
-			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '+' || r == '/' || r == '=')
-		})
-		if end < 0 {
-			end = len(rest)
-		}
-		if end < 16 {
-			continue
-		}
-		raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(rest[:end], "="))
-		if err != nil && len(raw) < end/2 {
-			continue
-		}
-		return wide(raw)
-	}
-	return ""
-}
-
-// wide reads UTF-16 if every second byte says so.
-func wide(raw []byte) string {
-	zeros := 0
-	for i := 1; i < len(raw); i += 2 {
-		if raw[i] == 0 {
-			zeros++
-		}
-	}
-	if zeros*3 < len(raw) {
-		return string(raw)
-	}
-	units := make([]uint16, 0, len(raw)/2)
-	for i := 0; i+1 < len(raw); i += 2 {
-		units = append(units, uint16(raw[i])|uint16(raw[i+1])<<8)
-	}
-	return string(utf16.Decode(units))
+// Bytes is about how much memory the tables take.
+func Bytes() int {
+	return compiled.phrases.Bytes() + markTable.Bytes() + 2*len(compiled.rows) + 48*len(programs) + 56*len(table)
 }

@@ -1,0 +1,84 @@
+package rules
+
+import (
+	"strings"
+
+	"sluice/stages/defend/command/paths"
+	"sluice/stages/defend/command/shell"
+)
+
+// environment judges a variable that a command or the rest of the line is given.
+func environment(name string, v shell.Value, start, end int, hits []Hit) []Hit {
+	add := func(tier Tier, score float64, family, why string) {
+		hits = append(hits, Hit{Tier: tier, Score: score, Family: family, Why: why, Start: start, End: end, Rule: ruleEnv})
+	}
+	class := paths.Of(v.S)
+	switch name {
+	case "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "DYLD_LIBRARY_PATH":
+		switch {
+		case v.S == "" || usualPreload(v.S):
+		case v.S[0] == '/' || v.S[0] == '~' || strings.Contains(v.S, "tmp"):
+			add(Block, 76, persistence.Name, "loads a library into every program")
+		default:
+			add(Review, 45, persistence.Name, "loads a library into a program")
+		}
+	case "HISTFILE":
+		if class&paths.Null != 0 || v.S == "" {
+			add(Block, 76, evasion.Name, "switches the shell history off")
+		}
+	case "HISTSIZE", "HISTFILESIZE", "SAVEHIST":
+		if v.S == "0" || v.S == "" {
+			add(Block, 74, evasion.Name, "switches the shell history off")
+		}
+	case "HISTCONTROL":
+		if strings.Contains(v.S, "ignore") {
+			add(Block, 66, evasion.Name, "hides commands from the shell history")
+		}
+	case "HISTIGNORE":
+		add(Block, 68, evasion.Name, "hides commands from the shell history")
+	case "PROMPT_COMMAND", "BASH_ENV", "ENV":
+		if v.S != "" {
+			add(Review, 55, persistence.Name, "runs a command at each prompt or start")
+		}
+	case "PERL5OPT", "PYTHONSTARTUP", "RUBYOPT", "NODE_OPTIONS", "PERL5LIB", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "PERL_MM_USE_DEFAULT", "RUSTC_WRAPPER", "RUSTC", "MANPAGER", "LESSOPEN", "PAGER", "EDITOR", "VISUAL", "BROWSER":
+		if suspicious(v.S) {
+			add(Block, 70, evasion.Name, "makes a program start another one")
+		} else if name == "NODE_OPTIONS" && strings.Contains(v.S, "--require") || name == "PERL5OPT" || name == "RUBYOPT" && strings.Contains(v.S, "-r") {
+			add(Review, 45, evasion.Name, "makes a program load code")
+		}
+	case "LD_LIBRARY_PATH", "PATH", "PYTHONPATH":
+		if class&paths.Temp != 0 && (strings.HasPrefix(v.S, "/tmp") || strings.HasPrefix(v.S, "/dev/shm") || strings.HasPrefix(v.S, ".:")) {
+			add(Review, 48, evasion.Name, "makes programs load from a temporary folder")
+		}
+	case "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY":
+		if v.Known() && v.S != "" {
+			add(Review, 38, evasion.Name, "reroutes traffic")
+		}
+	case "NODE_TLS_REJECT_UNAUTHORIZED", "GIT_SSL_NO_VERIFY", "PYTHONHTTPSVERIFY":
+		add(Review, 38, evasion.Name, "switches off the check of certificates")
+	}
+	if strings.HasPrefix(v.S, "() {") {
+		add(Block, 88, reverse.Name, "a function in a variable: uses a flaw of old shells")
+	}
+	return hits
+}
+
+// usualPreload reports whether a library is one that is preloaded for speed or tests.
+func usualPreload(lib string) bool {
+	for _, ok := range [...]string{"jemalloc", "tcmalloc", "mimalloc", "libasan", "libtsan", "libfaketime", "libeatmydata", "libc++", "libgomp", "libSegFault", "libfakeroot"} {
+		if strings.Contains(lib, ok) {
+			return true
+		}
+	}
+	return false
+}
+
+// suspicious reports whether a program named in a variable is more than a program.
+func suspicious(s string) bool {
+	for _, t := range [...]string{"/bin/sh", "/bin/bash", "sh -c", "bash -c", "system(", "exec ", "/tmp/", "/dev/shm", "curl ", "nc "} {
+		if strings.Contains(s, t) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,121 @@
+package shell
+
+import (
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+
+	"sluice/stages/defend/command/code"
+)
+
+// maxRecover is how many missing quotes and brackets the second attempt supplies.
+const maxRecover = 6
+
+// repair parses text as if the quotes and brackets that it lacks were there; nil if that
+// does not help.
+func (m *Machine) repair(text string) *syntax.File {
+	if f, err := m.parse(m.lenient, text); err == nil && len(f.Stmts) > 0 {
+		return f
+	}
+	for _, end := range [...]string{"\"", "'", "`", ")", "\n}", "\nfi", "\ndone"} {
+		if f, err := m.parse(m.parser, text+end); err == nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// unclosed parses a text whose here-document is not closed. Shells accept that: the end
+// of the text closes it.
+func (m *Machine) unclosed(text string) *syntax.File {
+	i := strings.LastIndex(text, "<<")
+	if i < 0 {
+		return nil
+	}
+	word := strings.TrimLeft(text[i+2:], "- \t")
+	end := strings.IndexAny(word, " \t\n;|&><)")
+	if end < 0 {
+		end = len(word)
+	}
+	word = strings.Trim(word[:end], `"'\`)
+	if word == "" || len(word) > 64 {
+		return nil
+	}
+	f, err := m.parse(m.parser, text+"\n"+word+"\n")
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// untemplated returns text with the ${{ … }} of a workflow file made a variable whose value
+// is not known; "" if there are none.
+func untemplated(text string) string {
+	if !strings.Contains(text, "${{") {
+		return ""
+	}
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(text, "${{")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		_, text, ok = strings.Cut(rest, "}}")
+		if !ok {
+			return ""
+		}
+		b.WriteString("$__template")
+	}
+}
+
+// unquoted evaluates a text that does not parse as if it had no quotes: a stray quote
+// must not hide what follows it.
+func (m *Machine) unquoted(text string, in stream, via Via) {
+	plain := strings.NewReplacer("\"", "", "'", "", "`", "", "\u2018", "'", "\u2019", "'", "\u201c", "'", "\u201d", "'").Replace(text)
+	if f, err := m.parse(m.parser, plain); err == nil {
+		m.stmts(f.Stmts, in, via)
+	}
+}
+
+// asCode looks at a text that is no command line as code of another language, if it would
+// start something.
+func (m *Machine) asCode(text string, via Via) {
+	if code.Inspect(text)&(code.Spawn|code.Sock|code.Eval) == 0 {
+		return
+	}
+	j := job{via: via, start: 0, end: len(text)}
+	m.record(&Call{Name: "code", Given: "code"}, &j)
+	m.inspect(text, language{}, &j, len(m.trace.Calls)-1)
+}
+
+// maxFragments bounds how many pieces of a text that is no command line are looked at.
+const maxFragments = 48
+
+// fragments evaluates the pieces of a text that does not parse, each for itself.
+func (m *Machine) fragments(text string, in stream, via Via) Value {
+	if m.depth >= 3 || len(text) > maxBroken {
+		return Value{S: hole, Taint: Unknown}
+	}
+	m.depth++
+	defer func() { m.depth-- }()
+	count := 0
+	for piece := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == ';' || r == '|' || r == '&' }) {
+		if count++; count > maxFragments {
+			m.trace.Problems |= TooMuch
+			break
+		}
+		piece = strings.Trim(piece, " \t`()")
+		f, err := m.parse(m.parser, piece)
+		if err != nil {
+			if f = m.repair(piece); f == nil {
+				continue
+			}
+		}
+		m.stmts(f.Stmts, in, via)
+	}
+	return Value{S: hole, Taint: Unknown}
+}
+
+// maxBroken bounds the text that is tried piece by piece.
+const maxBroken = 16 << 10
