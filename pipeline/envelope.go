@@ -120,6 +120,14 @@ type Decision struct {
 	Risk    int // 0..100
 	Reasons []string
 	Tags    []string
+	// Defenders are the times of those who were asked, when the frame is traced.
+	Defenders []DefenderTime
+}
+
+// DefenderTime is the time that one defender took, on the pipeline's clock.
+type DefenderTime struct {
+	Name       string
+	Begin, End int64
 }
 
 // Envelope carries one frame through the stages. It has one owner at a time: the
@@ -140,6 +148,9 @@ type Envelope struct {
 	Claim      Claim
 	Work       Work
 	Decision   *Decision
+	// Foreign names the origin of the frame's content when it is not the owner's ("sender",
+	// "tool", "web"); set by defend. A turn that it starts carries it on.
+	Foreign    string
 	Deliveries []*Delivery
 	Effects    []Effect
 	// OnDelivered builds the answer after the adapter stage is through.
@@ -311,7 +322,7 @@ func (e *Envelope) recycle() {
 // because an Envelope holds an atomic and must not be copied.
 func (e *Envelope) reset(effects []Effect, after []func(bool)) {
 	e.Source, e.Client, e.Peer, e.Frame, e.Shard = 0, nil, nil, frames.Frame{}, 0
-	e.SessionKey, e.Claim, e.Work, e.Decision, e.Deliveries = "", nil, nil, nil, nil
+	e.SessionKey, e.Claim, e.Work, e.Decision, e.Foreign, e.Deliveries = "", nil, nil, nil, "", nil
 	e.Effects, e.OnDelivered, e.Ctx, e.Parent = effects, nil, nil, trace.SpanContext{}
 	e.lease, e.payload, e.scratch, e.err, e.answered = nil, nil, nil, nil, false
 	e.settlers, e.nsettle, e.after = [4]Settler{}, 0, after

@@ -16,10 +16,16 @@ type Action struct {
 	Source string
 	// SessionKey is the session that the schedule stage found; may be empty.
 	SessionKey string
+	// Origin is where the action comes from, Sender the identity of who sent it: a
+	// connection's, a hook's, or empty.
+	Origin Origin
+	Sender string
 	// Texts by the field that held them, in document order, decoded as the handlers
 	// decode them. An argv is one text, joined by blanks.
 	Prompts  [][]byte
 	Commands [][]byte
+	// Argv has, for each of Commands that came as a list, its arguments; nil for lines.
+	Argv     [][]string
 	Tools    [][]byte
 	Channels [][]byte
 	URLs     [][]byte
@@ -29,10 +35,13 @@ type Action struct {
 	// Raw are the params as they came; nil for a turn.
 	Raw []byte
 
+	textless bool // a brief: its lists say what there was, not what it said
+
 	rawID []byte
 	id    string
 	text  []byte // decoded texts, one after the other
 	spans []span
+	ends  []int // of the arguments of argv spans, in text
 }
 
 // Empty reports whether there is nothing to judge (first-runtime.md 1.5).
@@ -53,12 +62,32 @@ func (a *Action) RequestID() string {
 
 // brief is a without its texts: what may be said of it while another goroutine still
 // reads them.
+// The lists keep their lengths, which say what classes of content it holds.
 func (a *Action) brief() *Action {
-	return &Action{Source: a.Source, SessionKey: a.SessionKey, Raw: a.Raw, rawID: a.rawID, id: a.id}
+	b := &Action{Source: a.Source, SessionKey: a.SessionKey, Origin: a.Origin, Sender: a.Sender, Raw: a.Raw, rawID: a.rawID, id: a.id,
+		Prompts: blanks(a.Prompts), Commands: blanks(a.Commands), Tools: blanks(a.Tools), URLs: blanks(a.URLs), Files: blanks(a.Files), textless: true}
+	if len(a.Raw) == 0 {
+		b.text = a.text // of a turn: it is complete, nothing writes to it
+	}
+	return b
+}
+
+// blanks is one empty text if there is any.
+func blanks(list [][]byte) [][]byte {
+	if len(list) == 0 {
+		return nil
+	}
+	return [][]byte{nil}
 }
 
 // size is how much text there is to judge.
 func (a *Action) size() int { return len(a.text) }
+
+// Command adds one command to a, as a line or, with argv, as a list of arguments; for
+// judging outside of a gateway.
+func (a *Action) Command(line []byte, argv []string) {
+	a.Commands, a.Argv = append(a.Commands, line), append(a.Argv, argv)
+}
 
 // SourceTurn is the Source of a turn's action.
 const SourceTurn = "agent.turn"
@@ -72,7 +101,10 @@ func ParseAction(source string, params []byte) (*Action, error) {
 
 // describe takes from e what extract needs; e is not read afterwards.
 func (a *Action) describe(e *pipeline.Envelope) {
-	a.SessionKey = e.SessionKey
+	a.SessionKey, a.Origin = e.SessionKey, originOf(e)
+	if e.Peer != nil {
+		a.Sender = e.Peer.Identity
+	}
 	if e.Work == nil {
 		a.Source, a.rawID, a.Raw = e.Frame.Method, e.Frame.ID, e.Frame.Params
 		return
@@ -81,7 +113,7 @@ func (a *Action) describe(e *pipeline.Envelope) {
 	for _, text := range e.Work.Texts() {
 		start := len(a.text)
 		a.text = append(a.text, text...)
-		a.add(span{fieldPrompt, start, len(a.text)})
+		a.add(span{field: fieldPrompt, start: start, end: len(a.text)})
 	}
 }
 
@@ -102,8 +134,9 @@ func (a *Action) free() {
 	for _, list := range [][][]byte{a.Prompts, a.Commands, a.Tools, a.Channels, a.URLs, a.Files} {
 		clear(list)
 	}
-	*a = Action{Prompts: a.Prompts[:0], Commands: a.Commands[:0], Tools: a.Tools[:0], Channels: a.Channels[:0],
-		URLs: a.URLs[:0], Files: a.Files[:0], text: a.text[:0], spans: a.spans[:0]}
+	clear(a.Argv)
+	*a = Action{Prompts: a.Prompts[:0], Commands: a.Commands[:0], Argv: a.Argv[:0], Tools: a.Tools[:0], Channels: a.Channels[:0],
+		URLs: a.URLs[:0], Files: a.Files[:0], text: a.text[:0], spans: a.spans[:0], ends: a.ends[:0]}
 	actions.Put(a)
 }
 

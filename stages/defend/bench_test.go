@@ -13,7 +13,7 @@ import (
 )
 
 func benchStage(b *testing.B, method, params string) {
-	d, err := rules.New(rules.Default())
+	d, err := rules.New(rules.FirstRuntime())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,14 +1,27 @@
 package defend
 
 import (
+	"context"
+	"fmt"
+	"strings"
+
 	"sluice/frames"
 	"sluice/pipeline"
 )
 
-// conclude makes d the verdict on e: it counts, tells the operators, keeps the evidence,
-// and returns the error that ends e, or nil when e may go on.
-func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.Decision) error {
+// conclude makes d, a verdict above allow, the verdict on e: it counts, keeps the
+// evidence, tells the operators, and returns the error that ends e, or nil when e may go
+// on, or that an operator must be asked. It runs on a slot: it waits for the disk.
+func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.Decision) (err error, ask bool) {
+	if a.Origin.Foreign() {
+		e.Foreign = a.Origin.String()
+	}
+	if d.Action == pipeline.Allow { // a large action that is harmless
+		s.pass(cfg, e, a, d)
+		return nil, false
+	}
 	blocked := d.Action == pipeline.Block
+	passes := cfg.AuditOnly || !blocked && (cfg.Review == ReviewAllow || asking[a.Source])
 	if blocked && cfg.AuditOnly {
 		s.stats.WouldBlock.Add(1)
 		s.deps.Log.Warn("audit only: this would have been blocked", "source", a.Source, "id", a.RequestID(),
@@ -18,23 +31,142 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 	}
 	e.Decision = d
 	s.stats.count(d)
-	if d.Action != pipeline.Allow || cfg.Events == EventsAll {
-		s.announce(e, a, d)
-	}
+	proof := s.evidence(a, d, blocked, passes)
+	s.announce(e, a, d)
 	switch {
 	case blocked:
-		return s.refuse(e, s.blocked(a, d))
-	case d.Action == pipeline.Review && cfg.Review == ReviewRefuse && !cfg.AuditOnly:
-		return s.refuse(e, unapproved(d))
+		return s.refuse(e, refusal(CodeBlocked, "blocked by the defender: "+topReason(d), d, proof)), false
+	case passes:
+		s.enter(e, a.SessionKey)
+		return nil, false
+	case cfg.Review == ReviewApprove && s.deps.Approve != nil:
+		s.stats.Asked.Add(1)
+		return nil, true
 	}
-	return nil
+	return s.refuse(e, refusal(CodeReview, "the defender asks for a review: "+topReason(d)+
+		"; defend.review is \"refuse\": set it to \"approve\" to have operators asked", d, proof)), false
+}
+
+// pass lets an allowed action go on.
+func (s *Stage) pass(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.Decision) {
+	e.Decision = d
+	s.stats.count(d)
+	if a.Origin.Foreign() {
+		e.Foreign = a.Origin.String()
+	}
+	if cfg.Events == EventsAll {
+		s.announce(e, a, d)
+	}
+	s.enter(e, a.SessionKey)
+}
+
+// enter notes that foreign content has come into a session.
+func (s *Stage) enter(e *pipeline.Envelope, session string) {
+	if e.Foreign == "" || session == "" || s.deps.Provenance == nil {
+		return
+	}
+	if err := s.deps.Provenance.Taint(session, e.Foreign); err != nil {
+		s.deps.Log.Warn("foreign content in a session could not be noted apart: privileged tools are reviewed in every session", "err", err)
+	}
+}
+
+// Foreign is Work that says where its messages come from; empty is the owner.
+type Foreign interface {
+	Foreign() string
+}
+
+// turn notes where a turn that begins comes from.
+func (s *Stage) turn(e *pipeline.Envelope) {
+	if s.deps.Provenance == nil {
+		return
+	}
+	if w, ok := e.Work.(Foreign); ok {
+		e.Foreign = w.Foreign()
+	}
+	if e.Foreign == "" {
+		s.deps.Provenance.BeginTurn(e.SessionKey)
+		return
+	}
+	s.enter(e, e.SessionKey)
+}
+
+// proof is where the evidence of a decision is.
+type proof struct {
+	file  string
+	entry uint64
+}
+
+// evidence writes the file of a blocked action and the ledger's line. A verdict stands
+// also when it cannot be written down: that is health's and the log's to say.
+func (s *Stage) evidence(a *Action, d *pipeline.Decision, blocked, passes bool) (p proof) {
+	var err error
+	if blocked && s.ledger.on() {
+		if p.file, err = s.ledger.write(a, d); err != nil {
+			s.deps.Log.Error("quarantine file not written; the action stays blocked", "source", a.Source, "id", a.RequestID(), "err", err)
+		}
+	}
+	if s.deps.Journal == nil {
+		return p
+	}
+	p.entry, err = s.deps.Journal(context.WithoutCancel(s.ctx), Record{Decision: d, Audit: passes, Origin: a.Origin.String(), Sender: a.Sender, Method: a.Source,
+		SessionKey: a.SessionKey, RequestID: a.RequestID(), File: p.file, Content: a.content()})
+	if err != nil {
+		s.stats.JournalFailed.Add(1)
+		why := err.Error()
+		s.journalFailed.Store(&why)
+		s.deps.Log.Error("a decision is missing in the ledger; the verdict stands", "source", a.Source, "id", a.RequestID(), "action", d.Action.String(), "err", err)
+		return p
+	}
+	s.stats.Journaled.Add(1)
+	s.journalFailed.Store(nil)
+	return p
+}
+
+// content is all that was judged, for the ledger.
+func (a *Action) content() []byte {
+	if len(a.text) > 0 {
+		return a.text
+	}
+	return a.Raw
 }
 
 // audited is what becomes of a block in audit-only mode (first-runtime.md 6.3).
 func audited(d *pipeline.Decision) *pipeline.Decision {
-	return &pipeline.Decision{Action: pipeline.Review, Risk: d.Risk,
+	return &pipeline.Decision{Action: pipeline.Review, Risk: d.Risk, Defenders: d.Defenders,
 		Reasons: append(append([]string(nil), d.Reasons...), "audit only: would have been blocked"),
 		Tags:    append(append([]string(nil), d.Tags...), "audit_only")}
+}
+
+// newAsk words the question to the operators: what is shown is everything that means
+// something in what goes on.
+func newAsk(e *pipeline.Envelope, a *Action, d *pipeline.Decision) Ask {
+	ask := Ask{Title: a.Source, Content: a.Raw, SessionKey: a.SessionKey, Decision: d, By: e.Peer}
+	if len(a.Raw) == 0 {
+		ask.Content = a.text
+	}
+	switch {
+	case a.textless: // judged too late: the operator sees the params themselves
+		return ask
+	case len(a.Commands) == 1 && len(a.Prompts)+len(a.URLs)+len(a.Files) == 0:
+		ask.Command, ask.Argv = string(a.Commands[0]), a.Argv[0]
+		return ask
+	}
+	ask.Text = a.shown()
+	return ask
+}
+
+// shown is the action for people: a line each for short texts, by kind.
+func (a *Action) shown() string {
+	var b strings.Builder
+	for _, l := range []struct {
+		name string
+		list [][]byte
+	}{{"tool", a.Tools}, {"channel", a.Channels}, {"command", a.Commands}, {"url", a.URLs}, {"file", a.Files}, {"prompt", a.Prompts}} {
+		for _, text := range l.list {
+			fmt.Fprintf(&b, "%s: %s\n", l.name, text)
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // refuse returns err for e. A turn's request was answered long ago, so whoever waits for
@@ -56,8 +188,10 @@ const (
 type Refusal struct {
 	Code     string       `json:"code"`
 	Decision WireDecision `json:"decision"`
-	// Ledger is the file in the quarantine folder; empty when none could be written.
+	// Ledger is the file in the quarantine folder, Entry the line of the ledger; empty
+	// and 0 when none could be written.
 	Ledger string `json:"ledger,omitempty"`
+	Entry  uint64 `json:"ledgerEntry,omitzero"`
 }
 
 // WireDecision is a decision in the details of an error.
@@ -87,25 +221,7 @@ func topReason(d *pipeline.Decision) string {
 	return d.Reasons[0]
 }
 
-// blocked writes the evidence of a blocked action and words its error. The block stands
-// also when the evidence cannot be written: that is health's and the log's to say.
-func (s *Stage) blocked(a *Action, d *pipeline.Decision) *frames.Error {
-	file := ""
-	if s.ledger.on() {
-		var err error
-		if file, err = s.ledger.write(a, d); err != nil {
-			s.deps.Log.Error("quarantine file not written; the action stays blocked", "source", a.Source,
-				"id", a.RequestID(), "err", err)
-		}
-	}
-	return &frames.Error{Code: frames.CodeForbidden, Message: "blocked by the defender: " + topReason(d),
-		Details: Refusal{Code: CodeBlocked, Decision: NewWireDecision(d), Ledger: file}}
-}
-
-// unapproved words the refusal of a reviewed action while approvals do not exist yet.
-func unapproved(d *pipeline.Decision) *frames.Error {
-	return &frames.Error{Code: frames.CodeForbidden,
-		Message: "the defender asks for review: " + topReason(d) + "; an operator must approve this. " +
-			"This build cannot ask for approval: set defend.review to \"allow\", or defend.auditOnly to true, to let such requests pass",
-		Details: Refusal{Code: CodeReview, Decision: NewWireDecision(d)}}
+func refusal(code, message string, d *pipeline.Decision, p proof) *frames.Error {
+	return &frames.Error{Code: frames.CodeForbidden, Message: message,
+		Details: Refusal{Code: code, Decision: NewWireDecision(d), Ledger: p.file, Entry: p.entry}}
 }

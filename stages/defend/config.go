@@ -4,9 +4,11 @@ import "fmt"
 
 // What becomes of an action whose verdict is review.
 const (
+	// ReviewApprove parks it until an operator allows or denies it, or its time ends.
+	ReviewApprove = "approve"
 	// ReviewAllow lets it pass and tells the operators, as the first runtime did.
 	ReviewAllow = "allow"
-	// ReviewRefuse refuses it: nobody can approve it in this build.
+	// ReviewRefuse refuses it without asking anybody.
 	ReviewRefuse = "refuse"
 )
 
@@ -19,7 +21,7 @@ const (
 // Config is the stage's configuration. The weights and patterns belong to the defenders.
 type Config struct {
 	AuditOnly       bool             `json:"auditOnly" doc:"let everything pass and record what would have been blocked" reload:"hot"`
-	Review          string           `json:"review" doc:"what becomes of actions that should be reviewed: allow lets them pass with an event, refuse stops them (approvals do not exist yet)" enum:"allow,refuse" reload:"hot"`
+	Review          string           `json:"review" doc:"what becomes of actions that should be reviewed: approve parks them until an operator decides (defend.approval), allow lets them pass with an event, refuse stops them" enum:"approve,allow,refuse" reload:"hot"`
 	Events          string           `json:"events" doc:"which decisions are announced to operators as security.decision events" enum:"above-allow,all" reload:"hot"`
 	ReviewThreshold int              `json:"reviewThreshold" doc:"risk from which an action is reviewed" min:"1" max:"100" reload:"hot"`
 	BlockThreshold  int              `json:"blockThreshold" doc:"risk from which an action is blocked; above reviewThreshold" min:"2" max:"100" reload:"hot"`
@@ -42,18 +44,21 @@ type QuarantineConfig struct {
 // quarantine folder depends on the state folder: cmd sets Dir.
 func Default() Config {
 	return Config{
-		Review: ReviewAllow, Events: EventsAboveAllow,
+		Review: ReviewApprove, Events: EventsAboveAllow,
 		ReviewThreshold: 35, BlockThreshold: 65,
 		TimeoutMs: 2500, Concurrency: 8, Queue: 256,
 		Quarantine: QuarantineConfig{Enabled: true, MaxFiles: 10_000, MaxBytes: 256 << 20, MaxEntryBytes: 256 << 10},
 	}
 }
 
+// Thresholds are the risks from which an action is reviewed and blocked.
+func (c Config) Thresholds() Thresholds { return Thresholds{c.ReviewThreshold, c.BlockThreshold} }
+
 // Validate names the first field that is out of its bounds.
 func (c Config) Validate() error {
 	switch {
-	case c.Review != ReviewAllow && c.Review != ReviewRefuse:
-		return fmt.Errorf("defend.review: %q is neither allow nor refuse", c.Review)
+	case c.Review != ReviewApprove && c.Review != ReviewAllow && c.Review != ReviewRefuse:
+		return fmt.Errorf("defend.review: %q; approve, allow or refuse", c.Review)
 	case c.Events != EventsAboveAllow && c.Events != EventsAll:
 		return fmt.Errorf("defend.events: %q is neither above-allow nor all", c.Events)
 	case c.ReviewThreshold < 1 || c.ReviewThreshold > 100:

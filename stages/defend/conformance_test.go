@@ -11,7 +11,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	pipelinetest.Conformance(t, func() pipeline.Stage {
-		d, err := rules.New(rules.Default())
+		d, err := rules.New(rules.FirstRuntime())
 		if err != nil {
 			t.Fatal(err)
 		}

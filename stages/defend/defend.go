@@ -6,12 +6,13 @@
 // reading of JSON as the handlers. The defenders, a list that cmd gives, add what they
 // find to Findings; the thresholds turn those into allow, review or block
 // (first-runtime.md 6.2 and 6.3). A block ends the envelope with an error that names the
-// decision and its quarantine file: no later stage sees it (law 4).
+// decision, its quarantine file and its line in the ledger: no later stage sees it (law
+// 4). A review parks it until an operator has decided about exactly this content.
 //
 // Frames that carry nothing to judge pass at the cost of one table look-up. Small
 // actions are judged on the stage's worker; large ones, defenders that do not promise to
-// be quick, and everything that needs the disk run parked on a bounded set of slots, so
-// that a slow defender or disk never holds up other frames (law 9).
+// be quick, and everything above allow, which needs the disk, run parked on a bounded set
+// of slots, so that a slow defender or disk never holds up other frames (law 9).
 //
 // Lifecycle: New, Start (the pipeline calls it), Process from any worker, Reload at any
 // time, Stop.
@@ -51,24 +52,72 @@ type Judged interface {
 	Judged() bool
 }
 
-// Deps are what the stage needs from outside.
+// Deps are what the stage needs from outside. All but Resume may be nil.
 type Deps struct {
 	// Resume continues a parked envelope: the pipeline's Resume.
 	Resume func(*pipeline.Envelope, error)
-	// Broadcaster gets security.decision events; nil sends none.
+	// Broadcaster gets security.decision events.
 	Broadcaster frames.Broadcaster
+	// Journal makes a line about a decision above allow durable and returns its number.
+	Journal func(ctx context.Context, r Record) (uint64, error)
+	// Approve puts an action before the operators and calls done once: with nil when one
+	// allowed exactly this content, else with the error that refuses it. It does not wait.
+	// Without it actions that should be reviewed are refused.
+	Approve func(ask Ask, done func(*frames.Error))
+	// OnFailure is the least verdict on an action that could not be judged, which then
+	// holds no texts but says by the lengths of its lists which there were; outbound says
+	// that its text would leave. nil is review.
+	OnFailure func(a *Action, outbound bool) pipeline.Action
+	// Provenance is told what comes into a session.
+	Provenance Provenance
+	// Redact hides secrets in what is written down about an action.
+	Redact func(text []byte) []byte
 	// Log may be nil.
 	Log *slog.Logger
 }
 
+// Provenance keeps which sessions have read content that is not their owner's.
+type Provenance interface {
+	Taint(session, origin string) error
+	// BeginTurn says that a turn of the owner's own begins.
+	BeginTurn(session string)
+}
+
+// Ask is an action that waits for an operator's decision. Content lives as long as its
+// envelope is parked: until done is called.
+type Ask struct {
+	Title      string // the method, or "agent.turn"
+	Content    []byte // exactly what goes on when it is allowed
+	Text       string // all of it that means something, for people
+	Command    string // of an action that is one command alone
+	Argv       []string
+	SessionKey string
+	Decision   *pipeline.Decision
+	By         *frames.Peer
+}
+
+// Record is what is kept of a decision above allow.
+type Record struct {
+	Decision   *pipeline.Decision
+	Audit      bool // it passed: audit-only mode, or review: "allow"
+	Origin     string
+	Sender     string
+	Method     string
+	SessionKey string
+	RequestID  string
+	File       string // of the quarantine
+	Content    []byte // the judged texts
+}
+
 // Stage implements pipeline.Stage. It is safe for concurrent use.
 type Stage struct {
-	cfg        atomic.Pointer[Config]
-	defenders  []Defender
-	quickBytes int // largest action that every defender is quick for; 0 = none
-	deps       Deps
-	judged     []bool // by Method.Index
-	ledger     *quarantine
+	cfg    atomic.Pointer[Config]
+	panel  *Judge
+	deps   Deps
+	judged []bool // by Method.Index
+	ledger *quarantine
+	// journalFailed is why the last line could not be written.
+	journalFailed atomic.Pointer[string]
 
 	slots  chan *job
 	ctx    context.Context
@@ -97,28 +146,12 @@ func New(cfg Config, defenders []Defender, deps Deps) (*Stage, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Stage{defenders: defenders, deps: deps, judged: judgedMethods(),
-		slots: make(chan *job, cfg.Queue), quickBytes: quickBytes(defenders)}
+	s := &Stage{panel: NewJudge(deps.Log, defenders...), deps: deps, judged: judgedMethods(), slots: make(chan *job, cfg.Queue)}
 	s.cfg.Store(&cfg)
-	s.ledger = newQuarantine(cfg.Quarantine, deps.Log, &s.stats)
+	s.ledger = newQuarantine(cfg.Quarantine, deps.Redact, deps.Log, &s.stats)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
-
-func quickBytes(defenders []Defender) int {
-	least := maxQuickBytes
-	for _, d := range defenders {
-		q, ok := d.(Quick)
-		if !ok {
-			return 0
-		}
-		least = min(least, q.QuickBytes())
-	}
-	return least
-}
-
-// maxQuickBytes bounds what a worker judges itself even when no defender minds.
-const maxQuickBytes = 64 << 10
 
 // Name implements pipeline.Stage.
 func (s *Stage) Name() string { return "defend" }
@@ -149,11 +182,19 @@ func (s *Stage) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Health implements pipeline.Healther: the quarantine cannot be written.
-func (s *Stage) Health() string { return s.ledger.health() }
+// Health implements pipeline.Healther: evidence cannot be written.
+func (s *Stage) Health() string {
+	if why := s.journalFailed.Load(); why != nil {
+		return "ledger: " + *why
+	}
+	return s.ledger.health()
+}
 
 // Stats returns the stage's counters.
 func (s *Stage) Stats() *Stats { return &s.stats }
+
+// Defenders are the counters by defender.
+func (s *Stage) Defenders() []DefenderStats { return s.panel.Stats() }
 
 // Reload makes cfg valid from the next frame on. On an error the configuration in force
 // stays. Concurrency, Queue and Quarantine.Dir need a restart.
@@ -169,6 +210,7 @@ func (s *Stage) Reload(cfg Config) error {
 // Process implements pipeline.Stage.
 func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
 	if w, ok := e.Work.(Judged); ok && w.Judged() {
+		s.turn(e)
 		return pipeline.Next, nil
 	}
 	if e.Work == nil {
@@ -183,7 +225,8 @@ func (s *Stage) Process(ctx context.Context, e *pipeline.Envelope) (pipeline.Ver
 // few milliseconds.
 const maxQuickParams = 1 << 20
 
-// judge extracts the action of e and has it judged, here or on a slot.
+// judge extracts the action of e and has it judged, here or on a slot. Only what is
+// allowed at once stays on the worker: evidence and approvals wait.
 func (s *Stage) judge(ctx context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
 	cfg := s.cfg.Load()
 	a := newAction()
@@ -201,64 +244,68 @@ func (s *Stage) judge(ctx context.Context, e *pipeline.Envelope) (pipeline.Verdi
 		s.stats.Empty.Add(1)
 		return pipeline.Next, nil
 	}
-	if a.size() > s.quickBytes {
+	if !s.panel.quickFor(a) {
 		return s.park(cfg, e, a, nil, deadline), nil
 	}
-	d := s.quick(ctx, cfg, a, deadline)
-	if d.Action == pipeline.Block && !cfg.AuditOnly && s.ledger.on() {
+	d := s.quick(ctx, cfg, e, a, deadline)
+	if d.Action != pipeline.Allow {
 		return s.park(cfg, e, a, d, deadline), nil
 	}
-	err := s.conclude(cfg, e, a, d)
+	s.pass(cfg, e, a, d)
 	a.free()
-	if err != nil {
-		return pipeline.Done, err
-	}
 	return pipeline.Next, nil
 }
 
 // quick judges on the worker, unless waiting before the stage took all the time.
-func (s *Stage) quick(ctx context.Context, cfg *Config, a *Action, deadline time.Time) *pipeline.Decision {
+func (s *Stage) quick(ctx context.Context, cfg *Config, e *pipeline.Envelope, a *Action, deadline time.Time) *pipeline.Decision {
 	if !time.Now().Before(deadline) {
-		return s.timeout()
+		return s.timeout(a)
 	}
-	return s.evaluate(ctx, cfg, a)
+	return s.evaluate(ctx, cfg, a, e.Ctx != nil)
 }
 
 func unreadable(e *pipeline.Envelope, err error) *frames.Error {
 	return frames.Invalid("invalid %s params: %s", e.Frame.Method, err)
 }
 
-// Evaluate judges one action by itself: no event, no quarantine, no error.
+// Evaluate judges one action by itself: no event, no evidence, no error.
 func (s *Stage) Evaluate(ctx context.Context, a *Action) pipeline.Decision {
-	return *s.evaluate(ctx, s.cfg.Load(), a)
+	return *s.evaluate(ctx, s.cfg.Load(), a, false)
 }
 
-func (s *Stage) evaluate(ctx context.Context, cfg *Config, a *Action) *pipeline.Decision {
-	begin := time.Now()
+// evaluate asks the defenders; with traced it keeps their times.
+func (s *Stage) evaluate(ctx context.Context, cfg *Config, a *Action, traced bool) *pipeline.Decision {
+	begin := pipeline.Now()
 	f := newFindings()
 	defer f.free()
-	for _, d := range s.defenders {
-		if err := d.Assess(ctx, a, f); err != nil {
-			if ctx.Err() != nil {
-				return s.timeout()
-			}
-			s.stats.Errors.Add(1)
-			s.deps.Log.Error("defender failed; the action is reviewed", "defender", d.Name(), "source", a.Source, "err", err)
-			f.Risk(max(0, runtimeErrorRisk-f.risk))
-			f.Floor(pipeline.Review, "runtime_error", "the defender "+d.Name()+" failed")
-		}
+	var list []pipeline.DefenderTime
+	var times *[]pipeline.DefenderTime
+	if traced {
+		times = &list
 	}
-	s.stats.Latency.Observe(int64(time.Since(begin)))
-	return f.decide(cfg)
+	if s.panel.Assess(ctx, a, f, s.onFailure, times) != nil {
+		return s.timeout(a)
+	}
+	s.stats.Latency.Observe(pipeline.Now() - begin)
+	d := f.decide(cfg.Thresholds())
+	if traced {
+		d = &pipeline.Decision{Action: d.Action, Risk: d.Risk, Reasons: d.Reasons, Tags: d.Tags, Defenders: list}
+	}
+	return d
 }
 
-// runtimeErrorRisk is the first runtime's risk of an action that could not be judged.
-const runtimeErrorRisk = 50
+// onFailure is the verdict on what could not be judged.
+func (s *Stage) onFailure(a *Action) pipeline.Action {
+	if s.deps.OnFailure == nil {
+		return pipeline.Review
+	}
+	return s.deps.OnFailure(a, outbound[a.Source])
+}
 
 // timeout is the verdict on an action that was not judged in time (first-runtime.md 6.3).
-func (s *Stage) timeout() *pipeline.Decision {
+func (s *Stage) timeout(a *Action) *pipeline.Decision {
 	s.stats.Timeouts.Add(1)
-	return &pipeline.Decision{Action: pipeline.Review, Risk: 60, Tags: []string{"timeout"},
+	return &pipeline.Decision{Action: s.onFailure(a), Risk: 60, Tags: []string{"timeout"},
 		Reasons: []string{"the action was not judged within defend.timeoutMs"}}
 }
 

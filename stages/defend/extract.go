@@ -23,6 +23,9 @@ const (
 	fieldFile
 	// fieldJSON holds JSON in a string, which the handler decodes again.
 	fieldJSON
+	// fieldAttachment is an attachment, fieldContent its bytes in base64.
+	fieldAttachment
+	fieldContent
 	// fieldAny is text beyond maxTexts: read as every kind.
 	fieldAny
 )
@@ -50,6 +53,20 @@ func fieldOf(name []byte) field {
 		return fieldFile
 	case "payloadJSON", "paramsJSON":
 		return fieldJSON
+	case "attachments", "attachment":
+		return fieldAttachment
+	}
+	return fieldNone
+}
+
+// attachmentField names what is read of an attachment: names are shown to the model, and
+// so is content that is text.
+func attachmentField(name []byte) field {
+	switch string(name) {
+	case "name", "fileName", "filename", "title", "caption", "alt":
+		return fieldPrompt
+	case "content", "data", "base64", "body":
+		return fieldContent
 	}
 	return fieldNone
 }
@@ -59,13 +76,16 @@ func fieldOf(name []byte) field {
 // memory than its bytes.
 const (
 	maxTexts    = 4096
-	maxEmbedded = 4 // levels of JSON in strings in JSON
+	maxArgs     = 1 << 16 // arguments of all commands; the text holds them all in any case
+	maxEmbedded = 4       // levels of JSON in strings in JSON
 )
 
-// span is one text in Action.text.
+// span is one text in Action.text. Of an argv, args are where its arguments end, in
+// Action.ends.
 type span struct {
 	field      field
 	start, end int
+	args       [2]int
 }
 
 var (
@@ -125,14 +145,14 @@ func (w *walker) value(f field, depth int) error {
 	if err != nil {
 		return errNotJSON
 	}
-	if f == fieldNone {
+	if f == fieldNone || f == fieldAttachment {
 		return nil
 	}
 	start := len(w.a.text)
 	if !w.scalar(raw) {
 		return nil
 	}
-	return w.done(span{f, start, len(w.a.text)})
+	return w.done(span{field: f, start: start, end: len(w.a.text)})
 }
 
 // object reads an object. A member without a kind of its own inherits that of the object
@@ -144,7 +164,7 @@ func (w *walker) object(f field, depth int) error {
 	if _, err := w.dec.ReadToken(); err != nil {
 		return errNotJSON
 	}
-	if f != fieldPrompt && f != fieldCommand {
+	if f != fieldPrompt && f != fieldCommand && f != fieldAttachment {
 		f = fieldNone
 	}
 	for w.dec.PeekKind() != '}' {
@@ -157,14 +177,28 @@ func (w *walker) object(f field, depth int) error {
 		text := unquoteName(buf[:0], name)
 		if k := fieldOf(text); k != fieldNone {
 			own = k
+		} else if k := attachmentField(text); f == fieldAttachment && k != fieldNone {
+			own = k
 		} else if string(text) == "data" && w.a.Source == "terminal.input" {
 			own = fieldCommand
 		}
-		if w.root && depth == 1 && (string(text) == "leakMatches" || string(text) == "leak_matches") {
-			if err := w.leaks(); err != nil {
-				return err
+		if w.root && depth == 1 {
+			switch string(text) {
+			case "leakMatches", "leak_matches":
+				if err := w.leaks(); err != nil {
+					return err
+				}
+				continue
+			case "inputProvenance":
+				if err := w.provenance(); err != nil {
+					return err
+				}
+				continue
+			case "sessionKey", "session_key", "sessionId", "session_id":
+				if w.session() {
+					continue
+				}
 			}
-			continue
 		}
 		if err := w.value(own, depth); err != nil {
 			return err
@@ -198,6 +232,35 @@ func (w *walker) leaks() error {
 	return nil
 }
 
+// session takes the session that the params name, where no stage has found it: what is
+// said about it here can only make the verdict stricter.
+func (w *walker) session() bool {
+	if w.a.SessionKey != "" || w.dec.PeekKind() != '"' {
+		return false
+	}
+	raw, err := w.dec.ReadValue()
+	if err == nil && len(raw) <= maxHintBytes {
+		w.a.SessionKey = string(frames.Unquote(nil, raw))
+	}
+	return true // an error is met again by the next read
+}
+
+// provenance reads what a client says about where its message comes from: a bridge that
+// passes on somebody else's words says so. It only ever makes the origin more foreign.
+func (w *walker) provenance() error {
+	raw, err := w.dec.ReadValue()
+	if err != nil {
+		return errNotJSON
+	}
+	var p struct {
+		Kind string `json:"kind"`
+	}
+	if frames.UnmarshalParams(raw, &p) == nil && p.Kind != "" && p.Kind != "owner" && p.Kind != "operator" {
+		w.a.Origin = max(w.a.Origin, OriginSender)
+	}
+	return w.a.walk(raw, w.embedded+1)
+}
+
 // array reads an array. Scalars next to each other become one text: an argv joined by
 // blanks, lines of a prompt by line feeds. Addresses and names stay apart.
 func (w *walker) array(f field, depth int) error {
@@ -209,10 +272,11 @@ func (w *walker) array(f field, depth int) error {
 	}
 	join := f == fieldPrompt || f == fieldCommand
 	start, open := 0, false
+	args := [2]int{len(w.a.ends), len(w.a.ends)}
 	for k := w.dec.PeekKind(); k != ']'; k = w.dec.PeekKind() {
 		if !join || k == '{' || k == '[' {
 			if open {
-				w.a.add(span{f, start, len(w.a.text)})
+				w.a.add(span{f, start, len(w.a.text), args})
 				open = false
 			}
 			if err := w.value(f, depth); err != nil {
@@ -226,13 +290,18 @@ func (w *walker) array(f field, depth int) error {
 		}
 		if !open {
 			start = len(w.a.text)
+			args = [2]int{len(w.a.ends), len(w.a.ends)}
 		} else {
 			w.a.text = append(w.a.text, separator(f))
 		}
 		open = w.scalar(raw) || open
+		if f == fieldCommand && len(w.a.ends) < maxArgs {
+			w.a.ends = append(w.a.ends, len(w.a.text))
+			args[1] = len(w.a.ends)
+		}
 	}
 	if open {
-		w.a.add(span{f, start, len(w.a.text)})
+		w.a.add(span{f, start, len(w.a.text), args})
 	}
 	if _, err := w.dec.ReadToken(); err != nil {
 		return errNotJSON
@@ -260,8 +329,16 @@ func (w *walker) scalar(raw []byte) bool {
 	return true
 }
 
-// done ends a text: a string with JSON in it is walked as what its reader will see.
+// done ends a text: a string with JSON in it is walked as what its reader will see, and
+// an attachment's content is read if it is text.
 func (w *walker) done(s span) error {
+	if s.field == fieldContent {
+		if !w.a.decodeContent(&s) {
+			w.a.text = w.a.text[:s.start]
+			return nil
+		}
+		s.field = fieldPrompt
+	}
 	if s.field == fieldJSON {
 		if w.embedded < maxEmbedded {
 			inner := append([]byte(nil), w.a.text[s.start:s.end]...)
@@ -293,6 +370,24 @@ func (a *Action) add(s span) {
 	a.text = append(a.text, '\n')
 }
 
+// argv returns the arguments of a command that came as a list of two or more. One that
+// stands alone in its list may as well be a line for a shell, and is judged as one.
+func (a *Action) argv(s span) []string {
+	if s.field != fieldCommand || s.args[1]-s.args[0] < 2 {
+		return nil
+	}
+	if a.ends[s.args[1]-1] != s.end {
+		return nil // more than maxArgs: the joined text is all there is
+	}
+	list := make([]string, 0, s.args[1]-s.args[0])
+	start := s.start
+	for _, end := range a.ends[s.args[0]:s.args[1]] {
+		list = append(list, string(a.text[min(start, end):end]))
+		start = end + 1 // the blank between
+	}
+	return list
+}
+
 // resolve makes the lists; it runs when text no longer moves.
 func (a *Action) resolve() {
 	for _, s := range a.spans {
@@ -302,7 +397,7 @@ func (a *Action) resolve() {
 			a.Prompts = append(a.Prompts, t)
 		}
 		if every || s.field == fieldCommand {
-			a.Commands = append(a.Commands, t)
+			a.Command(t, a.argv(s))
 		}
 		if every || s.field == fieldURL {
 			a.URLs = append(a.URLs, t)

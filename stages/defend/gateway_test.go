@@ -1,8 +1,11 @@
 package defend_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"sluice/pipeline"
 	"sluice/stages/defend"
 	"sluice/stages/defend/rules"
+	"sluice/stages/defend/secrets"
 )
 
 // fakeStage is a stage that is one function.
@@ -55,6 +59,40 @@ func (b *events) take() []frames.Event {
 	return list
 }
 
+// asked is a question to the operators.
+type asked struct {
+	defend.Ask
+	done func(*frames.Error)
+}
+
+// provenance keeps what was said about sessions.
+type provenance struct {
+	mu     sync.Mutex
+	notes  []string
+	noDisk atomic.Bool
+}
+
+func (p *provenance) note(text string) {
+	p.mu.Lock()
+	p.notes = append(p.notes, text)
+	p.mu.Unlock()
+}
+
+func (p *provenance) Taint(session, origin string) error {
+	p.note("taint " + session + " " + origin)
+	return nil
+}
+
+func (p *provenance) BeginTurn(session string) { p.note("turn " + session) }
+
+func (p *provenance) take() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := strings.Join(p.notes, ", ")
+	p.notes = nil
+	return all
+}
+
 // gateway is the stage in a pipeline: decode, defend, and work that counts.
 type gateway struct {
 	*testing.T
@@ -62,6 +100,9 @@ type gateway struct {
 	pipe    *pipeline.Pipeline
 	worked  atomic.Int64
 	events  events
+	asked   chan asked
+	records chan defend.Record
+	session provenance
 	dir     string
 	verdict chan result
 }
@@ -80,9 +121,9 @@ func (g *gateway) Settle(e *pipeline.Envelope) {
 func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.Defender) *gateway {
 	t.Helper()
 	bufpooltest.NoLeaks(t)
-	g := &gateway{T: t, dir: filepath.Join(t.TempDir(), "quarantine"), verdict: make(chan result, 64)}
+	g := &gateway{T: t, asked: make(chan asked, 8), records: make(chan defend.Record, 64), dir: filepath.Join(t.TempDir(), "quarantine"), verdict: make(chan result, 64)}
 	if defenders == nil {
-		d, err := rules.New(rules.Default())
+		d, err := rules.New(rules.FirstRuntime())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,9 +134,22 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 	if change != nil {
 		change(&cfg)
 	}
-	var err error
-	g.stage, err = defend.New(cfg, defenders, defend.Deps{Broadcaster: &g.events,
-		Resume: func(e *pipeline.Envelope, err error) { g.pipe.Resume(e, err) }})
+	keeper, err := secrets.New(secrets.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := uint64(0)
+	g.stage, err = defend.New(cfg, defenders, defend.Deps{Broadcaster: &g.events, Redact: keeper.Redact, Provenance: &g.session,
+		Journal: func(_ context.Context, r defend.Record) (uint64, error) {
+			r.Content = bytes.Clone(r.Content)
+			g.records <- r
+			if g.session.noDisk.Load() {
+				return 0, errors.New("no space left")
+			}
+			return atomic.AddUint64(&lines, 1), nil
+		},
+		Approve: func(a defend.Ask, done func(*frames.Error)) { g.asked <- asked{a, done} },
+		Resume:  func(e *pipeline.Envelope, err error) { g.pipe.Resume(e, err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,13 @@ const (
 	switches = "changes a setting by name; carries no text that an assistant reads or a machine runs"
 )
 
+// outbound are the judged methods whose text leaves the gateway.
+var outbound = map[string]bool{"send": true, "poll": true, "message.action": true, "talk.speak": true, "tts.speak": true, "tts.convert": true}
+
+// asking are the judged methods that put their content before an operator themselves: a
+// review of them would ask the same person twice.
+var asking = map[string]bool{"exec.approval.request": true, "plugin.approval.request": true}
+
 // judgedMethods returns the table by Method.Index.
 func judgedMethods() []bool {
 	table := make([]bool, len(frames.Methods()))

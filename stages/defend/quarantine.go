@@ -22,9 +22,10 @@ import (
 // readable by its owner only, and never replaces another. At a bound the oldest files
 // make room, with a warning and a count.
 type quarantine struct {
-	dir   string
-	log   *slog.Logger
-	stats *Stats
+	dir    string
+	redact redactor
+	log    *slog.Logger
+	stats  *Stats
 
 	entryBytes atomic.Int64
 	failed     atomic.Pointer[string] // why the last write failed
@@ -40,8 +41,8 @@ type evidence struct {
 	size int64
 }
 
-func newQuarantine(cfg QuarantineConfig, log *slog.Logger, stats *Stats) *quarantine {
-	q := &quarantine{log: log, stats: stats, cfg: cfg}
+func newQuarantine(cfg QuarantineConfig, redact redactor, log *slog.Logger, stats *Stats) *quarantine {
+	q := &quarantine{redact: redact, log: log, stats: stats, cfg: cfg}
 	if cfg.Enabled {
 		q.dir = cfg.Dir
 	}
@@ -131,7 +132,7 @@ func nameTime(name string) int64 {
 // write stores the evidence of a blocked action and returns the file's name. It returns
 // when the file is durable.
 func (q *quarantine) write(a *Action, d *pipeline.Decision) (string, error) {
-	body, err := encodeEvidence(a, d, int(q.entryBytes.Load()))
+	body, err := q.redact.encodeEvidence(a, d, int(q.entryBytes.Load()))
 	if err != nil {
 		return "", q.fail(fmt.Errorf("encode: %w", err))
 	}

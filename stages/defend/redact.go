@@ -16,35 +16,24 @@ import (
 // redacted stands where a secret was.
 const redacted = "[REDACTED_SECRET]"
 
-// secretShapes are texts that are secrets by their look; the first runtime's three
-// (first-runtime.md 6.7) and what else is common in prompts.
-var secretShapes = []*regexp.Regexp{
-	regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`),
-	regexp.MustCompile(`(?i)\bsk-[a-z0-9_-]{16,}`),
-	regexp.MustCompile(`(?i)\b(?:gh[pousr]_[a-z0-9]{16,}|github_pat_[a-z0-9_]{20,})`),
-	regexp.MustCompile(`(?i)\bxox[abeoprs]-[a-z0-9-]{10,}`),
-	regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`),
-	regexp.MustCompile(`\bAIza[A-Za-z0-9_-]{30,}`),
-	regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`),
-	regexp.MustCompile(`\b\d{6,12}:[A-Za-z0-9_-]{30,}`),
-	regexp.MustCompile(`(?i)\b(?:bearer|basic)\s+[a-z0-9._~+/=-]{8,}`),
-	regexp.MustCompile(`(?i)://[^\s/:@]+:[^\s/@]+@`),
-}
+// redactor hides the secrets in texts that are written down. Without one nothing is kept
+// in the clear.
+type redactor func(text []byte) []byte
 
-// secretAssignment keeps the name and hides the value of password=…, api_key: … .
-var secretAssignment = regexp.MustCompile(
-	`(?i)((?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|pwd|credential|private[_-]?key)[a-z0-9_-]*["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s"',;&]{4,})`)
+const notKept = "[not kept]"
+
+func (r redactor) text(text string) string {
+	switch {
+	case text == "":
+		return ""
+	case r == nil:
+		return notKept
+	}
+	return string(r([]byte(text)))
+}
 
 // secretName are members whose value is a secret whatever it looks like.
 var secretName = regexp.MustCompile(`(?i)(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|credential|private[_-]?key|authorization)$`)
-
-// redactText hides what looks like a secret.
-func redactText(text string) string {
-	for _, re := range secretShapes {
-		text = re.ReplaceAllLiteralString(text, redacted)
-	}
-	return secretAssignment.ReplaceAllString(text, "${1}"+redacted)
-}
 
 // evidenceBody is what a quarantine file holds (first-runtime.md 6.8).
 type evidenceBody struct {
@@ -73,15 +62,15 @@ type cutRaw struct {
 
 // encodeEvidence encodes the file of a blocked action, without secrets, in about limit
 // bytes: the request is kept whole or its texts are, cut.
-func encodeEvidence(a *Action, d *pipeline.Decision, limit int) ([]byte, error) {
-	text := func(list [][]byte) string { return redactText(cut(joined(list), limit/8)) }
+func (r redactor) encodeEvidence(a *Action, d *pipeline.Decision, limit int) ([]byte, error) {
+	text := func(list [][]byte) string { return r.text(cut(joined(list), limit/8)) }
 	body := evidenceBody{Decision: recorded(d), Request: evidenceRequest{
 		ID: cut(a.RequestID(), 512), Source: a.Source, SessionID: a.SessionKey,
 		Prompt: text(a.Prompts), Command: text(a.Commands), ToolName: text(a.Tools),
 		Channel: text(a.Channels), URL: text(a.URLs), FilePath: text(a.Files),
 	}}
-	if len(a.Raw) > 0 {
-		raw, err := evidenceRaw(a.Raw, limit)
+	if len(a.Raw) > 0 && r != nil {
+		raw, err := r.raw(a.Raw, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -90,16 +79,16 @@ func encodeEvidence(a *Action, d *pipeline.Decision, limit int) ([]byte, error) 
 	return json.Marshal(body, json.Deterministic(true), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true), jsontext.WithIndent("  "))
 }
 
-func evidenceRaw(params []byte, limit int) (jsontext.Value, error) {
+func (r redactor) raw(params []byte, limit int) (jsontext.Value, error) {
 	if len(params) > limit/2 {
 		sum := sha256.Sum256(params)
 		return json.Marshal(cutRaw{CutBytes: len(params), SHA256: hex.EncodeToString(sum[:])})
 	}
-	return redactJSON(params)
+	return r.json(params)
 }
 
-// redactJSON copies a JSON value with the secrets in its strings hidden.
-func redactJSON(value []byte) (jsontext.Value, error) {
+// json copies a JSON value with the secrets in its strings hidden.
+func (r redactor) json(value []byte) (jsontext.Value, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(value), walkOptions...)
 	var out bytes.Buffer
 	enc := jsontext.NewEncoder(&out, walkOptions...)
@@ -118,11 +107,11 @@ func redactJSON(value []byte) (jsontext.Value, error) {
 		case tok.Kind() == '"' && name:
 			text := tok.String()
 			secret = secretName.MatchString(text)
-			tok = jsontext.String(redactText(text))
+			tok = jsontext.String(r.text(text))
 		case tok.Kind() == '"' && secret:
 			tok, secret = jsontext.String(redacted), false
 		case tok.Kind() == '"':
-			tok = jsontext.String(redactText(tok.String()))
+			tok = jsontext.String(r.text(tok.String()))
 		default:
 			secret = false
 		}

@@ -73,7 +73,7 @@ func (j *job) release() {
 // expire gives the verdict of the timeout. A slot may be reading the action's texts.
 func (j *job) expire(brief *Action) {
 	if j.claim() {
-		j.finish(brief, j.s.timeout())
+		j.finish(brief, j.s.timeout(brief))
 	}
 }
 
@@ -87,10 +87,35 @@ func (j *job) finish(a *Action, d *pipeline.Decision) {
 			j.s.deps.Resume(j.e, j.s.refuse(j.e, errFailed))
 		}
 	}()
-	err := j.s.conclude(j.cfg, j.e, a, d)
+	err, ask := j.s.conclude(j.cfg, j.e, a, d)
 	resumed = true
+	if ask {
+		j.ask(a, d)
+		return
+	}
 	j.s.deps.Resume(j.e, err)
 }
+
+// ask parks the envelope on, for as long as operators take to decide. Its bytes no longer
+// count as queued ones: an approval must not keep others from being read.
+func (j *job) ask(a *Action, d *pipeline.Decision) {
+	s, e := j.s, j.e
+	if !e.Detach() {
+		s.deps.Resume(e, s.refuse(e, errWaiting))
+		return
+	}
+	ask := newAsk(e, a, d)
+	s.deps.Approve(ask, func(err *frames.Error) {
+		if err != nil {
+			s.deps.Resume(e, s.refuse(e, err))
+			return
+		}
+		s.enter(e, ask.SessionKey)
+		s.deps.Resume(e, nil)
+	})
+}
+
+var errWaiting = frames.Unavailable(1000, "too many requests wait for an approval already; try again")
 
 var errFailed = &frames.Error{Code: frames.CodeUnavailable, Message: "the defender failed; the gateway's log has the cause"}
 
@@ -159,7 +184,7 @@ func (j *job) evaluate() *pipeline.Decision {
 	base := context.Context(valuesContext{j.s.ctx, j.values})
 	ctx, cancel := context.WithDeadline(base, j.until)
 	defer cancel()
-	return j.s.evaluate(ctx, j.cfg, j.a)
+	return j.s.evaluate(ctx, j.cfg, j.a, j.values != nil)
 }
 
 // valuesContext lives as long as the stage and carries the frame's span.

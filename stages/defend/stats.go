@@ -16,10 +16,15 @@ type Stats struct {
 	// Empty counts frames of judged methods that held nothing to judge.
 	Empty    atomic.Uint64
 	Timeouts atomic.Uint64
-	// Errors counts failures of defenders; Busy requests refused because every slot and
+	// Errors counts panics of defenders; Busy requests refused because every slot and
 	// the queue before them was taken.
 	Errors atomic.Uint64
 	Busy   atomic.Uint64
+	// Journaled and JournalFailed count lines of the ledger; Asked counts actions that were
+	// put before operators.
+	Journaled     atomic.Uint64
+	JournalFailed atomic.Uint64
+	Asked         atomic.Uint64
 	// QuarantineWritten, QuarantineFailed and QuarantinePruned count evidence files.
 	QuarantineWritten atomic.Uint64
 	QuarantineFailed  atomic.Uint64

@@ -36,15 +36,19 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 	r := d.results.Get().(*Result)
 	defer d.results.Put(r)
 	worst := 0.0
-	for _, text := range a.Commands {
+	for i, text := range a.Commands {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d.judge.Assess(r, text)
+		if i < len(a.Argv) && a.Argv[i] != nil {
+			d.judge.AssessArgs(r, a.Argv[i])
+		} else {
+			d.judge.Assess(r, text)
+		}
 		d.report(r, f)
 		worst = max(worst, r.Score)
 	}
-	f.Risk(int(worst))
+	f.Score(worst)
 	return nil
 }
 
@@ -72,6 +76,7 @@ func (d *Defender) report(r *Result, f *defend.Findings) {
 			level = floor
 		}
 		f.Floor(level, x.Tag, "command: "+x.Reason)
+		f.Mark(x.Span.Start, x.Span.End)
 	}
 	f.Raise(floor)
 }

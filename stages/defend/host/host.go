@@ -318,13 +318,13 @@ func (g *Guard) Assess(_ context.Context, _ *defend.Action, f *defend.Findings) 
 		return nil
 	}
 	if v.alert != "" {
-		f.Hit(g.cfg.Risk, "host_integrity", v.alert)
+		f.Add(g.cfg.Risk, "host_integrity", v.alert)
 	}
 	switch {
 	case v.fail != "":
-		f.Hit(g.cfg.ErrorRisk, "host_integrity_error", v.fail)
+		f.Add(g.cfg.ErrorRisk, "host_integrity_error", v.fail)
 	case !v.stale.IsZero() && g.deps.Now().After(v.stale):
-		f.Hit(g.cfg.ErrorRisk, "host_integrity_error", "the host's files were not checked for too long")
+		f.Add(g.cfg.ErrorRisk, "host_integrity_error", "the host's files were not checked for too long")
 	}
 	return nil
 }

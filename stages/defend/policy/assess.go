@@ -17,7 +17,7 @@ func (p *Policy) Assess(_ context.Context, a *defend.Action, f *defend.Findings)
 	tools := p.tools(force, a, f)
 	for _, c := range a.Channels {
 		if w, ok := force.channelRisk[fold(string(c))]; ok && w.risk > 0 {
-			f.Hit(w.risk, "channel_risk_bonus", w.reason)
+			f.Weight(w.risk, "channel_risk_bonus", w.reason)
 			break // one action goes by one channel, however often it names it
 		}
 	}
@@ -69,7 +69,7 @@ func (p *Policy) tools(force *inForce, a *defend.Action, f *defend.Findings) []s
 		}
 	}
 	if heaviest.risk > 0 {
-		f.Hit(heaviest.risk, "tool_risk_bonus", heaviest.reason)
+		f.Weight(heaviest.risk, "tool_risk_bonus", heaviest.reason)
 	}
 	return names
 }

@@ -10,8 +10,7 @@ import (
 // Defender judges the prompts of an action, and the texts of its files and addresses. It
 // is safe for concurrent use.
 type Defender struct {
-	pool   sync.Pool
-	origin func(*defend.Action) Origin
+	pool sync.Pool
 }
 
 var (
@@ -19,14 +18,13 @@ var (
 	_ defend.Quick    = (*Defender)(nil)
 )
 
-// NewDefender returns the defender. origin tells where an action's prompts come from;
-// nil is Unknown for all.
-func NewDefender(origin func(*defend.Action) Origin) (*Defender, error) {
+// NewDefender returns the defender.
+func NewDefender() (*Defender, error) {
 	first, err := New()
 	if err != nil {
 		return nil, err
 	}
-	d := &Defender{origin: origin}
+	d := &Defender{}
 	d.pool.New = func() any {
 		s, err := New()
 		if err != nil {
@@ -37,6 +35,10 @@ func NewDefender(origin func(*defend.Action) Origin) (*Defender, error) {
 	d.pool.Put(first)
 	return d, nil
 }
+
+// origins are what the model knows the origins of actions as.
+var origins = [...]Origin{defend.OriginUnknown: Unknown, defend.OriginOwner: Owner, defend.OriginSender: Sender,
+	defend.OriginTool: Tool, defend.OriginWeb: Web}
 
 // Name implements defend.Defender.
 func (d *Defender) Name() string { return "prompt" }
@@ -60,10 +62,7 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 		return errTables
 	}
 	defer d.put(s)
-	origin := Unknown
-	if d.origin != nil {
-		origin = d.origin(a)
-	}
+	origin := origins[a.Origin]
 	var worst, r Result
 	for _, text := range a.Prompts {
 		for len(text) > 0 {
@@ -84,8 +83,9 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 	if worst.Score < Review/2 {
 		return nil
 	}
-	f.Risk(int(worst.Score))
-	worst.Tags.Each(func(tag, reason string) { f.Hit(0, "prompt_"+tag, reason) })
+	f.Score(worst.Score)
+	f.Mark(worst.Span.Start, worst.Span.End)
+	worst.Tags.Each(func(tag, reason string) { f.Note("prompt_"+tag, reason) })
 	return nil
 }
 

@@ -194,7 +194,7 @@ func TestLinear(t *testing.T) {
 }
 
 func TestDefender(t *testing.T) {
-	d, err := NewDefender(nil)
+	d, err := NewDefender()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,24 +2,26 @@ package rules
 
 import (
 	"fmt"
-	"sort"
 
 	"sluice/pipeline"
 )
 
-// Config is the first runtime's rules under their own names (first-runtime.md section 8).
+// Config is the operator's own patterns, under the first runtime's names
+// (first-runtime.md section 8).
 type Config struct {
-	PromptInjectionPatterns []string          `json:"promptInjectionPatterns" doc:"regular expressions (RE2, letter case ignored) that raise the risk of a prompt by 18 each" max:"40" reload:"hot"`
-	BlockedCommandPatterns  []string          `json:"blockedCommandPatterns" doc:"regular expressions (RE2, letter case ignored) that raise the risk of a command by 80 each" max:"40" reload:"hot"`
-	AllowedCommandPrefixes  []string          `json:"allowedCommandPrefixes" doc:"a command that starts with none of these gets 20 more; letter case and blanks count; an empty list switches the check off" max:"256" reload:"hot"`
-	ToolPolicies            map[string]string `json:"toolPolicies" doc:"least verdict for a tool: allow, review or block" max:"1024" reload:"hot"`
-	ToolRiskBonus           map[string]int    `json:"toolRiskBonus" doc:"risk that a tool adds" max:"1024" reload:"hot"`
-	ChannelRiskBonus        map[string]int    `json:"channelRiskBonus" doc:"risk that a channel adds" max:"1024" reload:"hot"`
-	LeakAction              string            `json:"leakAction" doc:"least verdict when params report leakMatches" enum:"allow,review,block" reload:"hot"`
+	PromptInjectionPatterns []string `json:"promptInjectionPatterns" doc:"regular expressions (RE2, letter case ignored): a prompt that matches one is reviewed, one that matches two is blocked" max:"40" reload:"hot"`
+	BlockedCommandPatterns  []string `json:"blockedCommandPatterns" doc:"regular expressions (RE2, letter case ignored) over the whole text of a command: one that matches is blocked" max:"40" reload:"hot"`
+	LeakAction              string   `json:"leakAction" doc:"least verdict when params report leakMatches" enum:"allow,review,block" reload:"hot"`
 }
 
-// Default returns the first runtime's defaults.
+// Default has no patterns: the models judge texts, these are for what an operator knows
+// better.
 func Default() Config {
+	return Config{PromptInjectionPatterns: []string{}, BlockedCommandPatterns: []string{}, LeakAction: "review"}
+}
+
+// FirstRuntime are the first runtime's default patterns, for comparisons.
+func FirstRuntime() Config {
 	return Config{
 		PromptInjectionPatterns: []string{
 			`ignore\s+all\s+previous\s+instructions`, `reveal\s+the\s+system\s+prompt`,
@@ -28,12 +30,7 @@ func Default() Config {
 		BlockedCommandPatterns: []string{
 			`\brm\s+-rf\s+/`, `\bmkfs\b`, `\bdd\s+if=`, `\bcurl\s+[^|]*\|\s*sh\b`, `\bwget\s+[^|]*\|\s*sh\b`,
 		},
-		AllowedCommandPrefixes: []string{"git ", "ls", "rg "},
-		ToolPolicies:           map[string]string{},
-		ToolRiskBonus: map[string]int{"exec": 20, "bash": 20, "process": 10, "apply_patch": 12,
-			"browser": 8, "gateway": 20, "nodes": 20},
-		ChannelRiskBonus: map[string]int{"discord": 10, "slack": 8, "telegram": 6, "whatsapp": 6, "webchat": 8},
-		LeakAction:       "review",
+		LeakAction: "review",
 	}
 }
 
@@ -46,28 +43,13 @@ func (c Config) Validate() error {
 }
 
 func (c Config) check() error {
-	for key, list := range map[string][]string{"promptInjectionPatterns": c.PromptInjectionPatterns,
-		"blockedCommandPatterns": c.BlockedCommandPatterns} {
-		for i, p := range list {
+	for _, l := range []struct {
+		key  string
+		list []string
+	}{{"promptInjectionPatterns", c.PromptInjectionPatterns}, {"blockedCommandPatterns", c.BlockedCommandPatterns}} {
+		for i, p := range l.list {
 			if p == "" || len(p) > maxPatternBytes {
-				return fmt.Errorf("defend.rules.%s[%d]: 1 to %d bytes", key, i, maxPatternBytes)
-			}
-		}
-	}
-	for i, p := range c.AllowedCommandPrefixes {
-		if p == "" {
-			return fmt.Errorf("defend.rules.allowedCommandPrefixes[%d]: empty, which allows every command; leave the list empty to switch the check off", i)
-		}
-	}
-	for _, tool := range sorted(c.ToolPolicies) {
-		if _, ok := actions[c.ToolPolicies[tool]]; !ok {
-			return fmt.Errorf("defend.rules.toolPolicies.%s: %q; allow, review or block", tool, c.ToolPolicies[tool])
-		}
-	}
-	for key, m := range map[string]map[string]int{"toolRiskBonus": c.ToolRiskBonus, "channelRiskBonus": c.ChannelRiskBonus} {
-		for _, name := range sorted(m) {
-			if m[name] < 0 || m[name] > 100 {
-				return fmt.Errorf("defend.rules.%s.%s: %d; 0 to 100", key, name, m[name])
+				return fmt.Errorf("defend.rules.%s[%d]: 1 to %d bytes", l.key, i, maxPatternBytes)
 			}
 		}
 	}
@@ -75,13 +57,4 @@ func (c Config) check() error {
 		return fmt.Errorf("defend.rules.leakAction: %q; allow, review or block", c.LeakAction)
 	}
 	return nil
-}
-
-func sorted[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

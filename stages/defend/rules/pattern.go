@@ -17,11 +17,11 @@ import (
 type pattern struct {
 	re     *regexp.Regexp
 	word   []byte // folded; nil = none known
-	bit    uint   // place in seen.patterns
+	bit    uint   // place in seen
 	reason string
 }
 
-// maxPatterns bounds the distinct patterns of one kind of text: bits of seen.patterns.
+// maxPatterns bounds the distinct patterns of one kind of text: bits of seen.
 const maxPatterns = 64
 
 // maxPatternBytes bounds one pattern.
@@ -38,107 +38,51 @@ func (w *seen) match(ctx context.Context, patterns []*pattern, text, folded []by
 			return err
 		}
 		if p.re.Match(text) {
-			w.patterns |= 1 << p.bit
+			*w |= 1 << p.bit
 		}
 	}
 	return nil
 }
 
-func (w *seen) has(p *pattern) bool { return w.patterns>>p.bit&1 != 0 }
+func (w *seen) has(p *pattern) bool { return *w>>p.bit&1 != 0 }
 
 // set is a compiled Config.
 type set struct {
-	promptPatterns  []*pattern // distinct, of injection and safety
-	commandPatterns []*pattern // distinct, of blocked and safety
-	injection       []*pattern
-	safetyReview    []*pattern
-	safetyBlock     []*pattern
-	blocked         []*pattern
-	prefixes        [][]byte
-	toolPolicies    map[string]policy
-	toolBonus       map[string]bonus
-	channelBonus    map[string]bonus
-	leakAction      pipeline.Action
+	prompts, commands []*pattern
+	leakAction        pipeline.Action
 }
-
-// The safety layer's own patterns, which are not configurable (first-runtime.md 6.2).
-var (
-	safetyReview = []string{
-		`ignore\s+all\s+previous\s+instructions`, `reveal\s+the\s+system\s+prompt`,
-		`override\s+developer\s+instructions`, `disable\s+safety`,
-	}
-	safetyBlock = []string{
-		`(?-i:-----BEGIN [A-Z ]*PRIVATE KEY-----)`, `aws_secret_access_key\s*[:=]`,
-	}
-)
 
 // compile checks and compiles a configuration.
 func compile(cfg Config) (*set, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &set{toolBonus: bonuses("the tool is ", cfg.ToolRiskBonus), channelBonus: bonuses("the channel is ", cfg.ChannelRiskBonus),
-		toolPolicies: map[string]policy{}, leakAction: actions[cfg.LeakAction]}
-	for tool, action := range cfg.ToolPolicies {
-		s.toolPolicies[name(tool)] = policy{actions[action], "toolPolicies asks for " + action + " of the tool " + name(tool)}
-	}
-	for _, p := range cfg.AllowedCommandPrefixes {
-		s.prefixes = append(s.prefixes, []byte(p))
-	}
-	base := newCompiler(nil)
+	s := &set{leakAction: actions[cfg.LeakAction]}
 	var err error
-	if s.safetyReview, err = base.all("the safety layer", safetyReview); err != nil {
+	if s.prompts, err = compileAll("defend.rules.promptInjectionPatterns", cfg.PromptInjectionPatterns); err != nil {
 		return nil, err
 	}
-	if s.safetyBlock, err = base.all("the safety layer", safetyBlock); err != nil {
-		return nil, err
-	}
-	prompts, commands := newCompiler(base), newCompiler(base)
-	if s.injection, err = prompts.all("defend.rules.promptInjectionPatterns", cfg.PromptInjectionPatterns); err != nil {
-		return nil, err
-	}
-	if s.blocked, err = commands.all("defend.rules.blockedCommandPatterns", cfg.BlockedCommandPatterns); err != nil {
-		return nil, err
-	}
-	s.promptPatterns, s.commandPatterns = prompts.list, commands.list
-	return s, nil
+	s.commands, err = compileAll("defend.rules.blockedCommandPatterns", cfg.BlockedCommandPatterns)
+	return s, err
 }
 
-// compiler compiles each source once and gives it a bit.
-type compiler struct {
-	base  map[string]*pattern // shared by two compilers, with the lowest bits
-	known map[string]*pattern
-	list  []*pattern
-}
-
-func newCompiler(base *compiler) *compiler {
-	c := &compiler{known: map[string]*pattern{}}
-	if base != nil {
-		c.base, c.list = base.known, append(c.list, base.list...)
+func compileAll(key string, sources []string) ([]*pattern, error) {
+	if len(sources) > maxPatterns {
+		return nil, fmt.Errorf("%s: at most %d patterns", key, maxPatterns)
 	}
-	return c
-}
-
-func (c *compiler) all(key string, sources []string) ([]*pattern, error) {
-	var out []*pattern
+	known := map[string]bool{}
+	out := make([]*pattern, len(sources))
 	for i, src := range sources {
-		if _, twice := c.known[src]; twice {
+		if known[src] {
 			return nil, fmt.Errorf("%s[%d]: %q is listed twice", key, i, src)
 		}
-		p, ok := c.base[src]
-		if !ok {
-			var err error
-			if p, err = newPattern(key, i, src); err != nil {
-				return nil, err
-			}
-			p.bit = uint(len(c.list))
-			if p.bit >= maxPatterns {
-				return nil, fmt.Errorf("%s: at most %d patterns, with the safety layer's", key, maxPatterns)
-			}
-			c.list = append(c.list, p)
+		known[src] = true
+		p, err := newPattern(key, i, src)
+		if err != nil {
+			return nil, err
 		}
-		c.known[src] = p
-		out = append(out, p)
+		p.bit = uint(i)
+		out[i] = p
 	}
 	return out, nil
 }
@@ -238,19 +182,4 @@ func longestRun(runes []rune) []byte {
 		return nil
 	}
 	return best
-}
-
-func bonuses(what string, m map[string]int) map[string]bonus {
-	out := make(map[string]bonus, len(m))
-	for k, v := range m {
-		out[name(k)] = bonus{v, what + name(k)}
-	}
-	return out
-}
-
-// name is how tools and channels are looked up.
-func name(s string) string {
-	var b buffer
-	b.fold([]byte(strings.TrimSpace(s)))
-	return string(b.folded)
 }

@@ -130,7 +130,7 @@ func (d *Defender) judge(cfg *Config, m Match, leaves, again bool, f *defend.Fin
 	if leaves {
 		tag = "secret_leaves"
 	}
-	f.Hit(0, tag, "the text holds "+m.Name())
+	f.Note(tag, "the text holds "+m.Name())
 }
 
 // Verdict is what becomes of a text that leaves.
