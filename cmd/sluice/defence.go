@@ -144,6 +144,14 @@ func (g *Gateway) hostChanged(ctx context.Context, c host.Change) {
 	}
 }
 
+// configWritten takes the configuration as it is now into the host's baseline: an
+// operator with operator.admin has just had Sluice write it.
+func (g *Gateway) configWritten(ctx context.Context, by string) {
+	if _, err := g.defence.host.AcceptPaths(ctx, by, g.loc.config); err != nil {
+		g.log.Warn("the host guard could not take over the new configuration; it will raise an alert", "err", err)
+	}
+}
+
 func (g *Gateway) policyChanged(ctx context.Context, c policy.Change) {
 	e := ledger.Entry{Kind: ledger.KindPolicy, Action: "accepted", Source: c.Source, RequestID: c.BundleID, ContentSHA256: c.SHA256}
 	if c.Refused != "" {
@@ -262,7 +270,7 @@ func (g *Gateway) pollBundle(ctx context.Context) {
 		g.log.Error("the new policy bundle was refused; the one in force stays", "path", b.path, "err", err)
 		return
 	}
-	g.reload(g.conf.Current(), g.conf.Current())
+	g.apply(g.reloadDefence(g.conf.Current())[1:]) // all but the policy, which has it
 	if _, err := g.defence.host.AcceptPaths(ctx, "policy bundle", b.path); err != nil {
 		g.log.Warn("the host guard keeps its alert for the new policy bundle", "err", err)
 	}

@@ -36,14 +36,18 @@ func (g *Gateway) reload(old, snap *config.Snapshot) {
 	if secret := g.auth(snap).Secret; secret != "" {
 		g.tel.Logs.Redactor.Add(secret)
 	}
+	g.apply(parts)
+	g.stability.Add("config.reloaded", snap.Hash)
+	g.health.Changed()
+}
+
+func (g *Gateway) apply(parts []reloadPart) {
 	for _, p := range parts {
 		if err := p.apply(); err != nil {
 			g.log.Error("a section of the new configuration was not taken over; the old one stays", "section", p.name, "err", err)
 			g.stability.Add("config.refused", fmt.Sprintf("%s: %v", p.name, err))
 		}
 	}
-	g.stability.Add("config.reloaded", snap.Hash)
-	g.health.Changed()
 }
 
 // authHold lets a config method answer before a replaced secret closes its caller.
@@ -88,7 +92,7 @@ func (g *Gateway) applyAuth() error {
 
 // settingsDeps are what the config.* methods need.
 func (g *Gateway) settingsDeps() settings.Deps {
-	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth}
+	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth, Written: g.configWritten}
 }
 
 // configHash is what hello shows as appliedConfigHash.

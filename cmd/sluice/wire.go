@@ -134,8 +134,19 @@ func (g *Gateway) buildRuns(snap *config.Snapshot) (err error) {
 	g.trace = &tracer{tracing: g.tel.Tracing}
 	g.runs, err = agent.NewRegistry(section[agent.Config](snap, "agent"), agent.Deps{
 		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Lanes: g.stages.schedule, Log: g.log, Span: g.trace.modelSpan,
-		Notices: func(key string) []string { return g.system.Notices(key) }})
+		Notices: g.notices})
 	return err
+}
+
+// notices are what waits for a session's next turn; the turn that reads somebody else's
+// words is tainted by them.
+func (g *Gateway) notices(key string) []string {
+	if origin := g.system.ForeignNotices(key); origin != "" {
+		if err := g.defence.policy.Taint(key, origin); err != nil {
+			g.log.Warn("foreign content in a session could not be noted apart", "err", err)
+		}
+	}
+	return g.system.Notices(key)
 }
 
 func (g *Gateway) buildMethods(snap *config.Snapshot) error {
