@@ -328,6 +328,6 @@ func inline(v any) string {
 	return string(b)
 }
 
-func sortedKeys(m map[string]any) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
 }

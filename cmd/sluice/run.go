@@ -68,6 +68,7 @@ func newRoot(p *process) *cobra.Command {
 		newMethodsCommand(p),
 		newConfigCommand(p),
 		newReplayCommand(p),
+		newScanCommand(p),
 		newDoctorCommand(p),
 		newVersionCommand(p),
 		bench.Command(),

@@ -30,6 +30,8 @@ type Findings struct {
 type Mark struct{ Start, End int }
 
 // Score says how dangerous the content is, 0 to 100: the largest of all scores counts.
+// Defenders report it also for what is harmless: it ranks texts (`sluice scan`), and a
+// score below half of what is reviewed counts as none in a verdict.
 func (f *Findings) Score(risk float64) { f.content = max(f.content, risk) }
 
 // Hit is Score with a tag and a reason. Reasons are shown to clients and operators: they
@@ -82,10 +84,23 @@ func (f *Findings) Marks() []Mark { return f.spans }
 // Decision does not change once made.
 var clean = &pipeline.Decision{Action: pipeline.Allow}
 
+// Content is the largest score of the content alone, also one that is too low to count.
+func (f *Findings) Content() float64 { return f.content }
+
+// counted is the content's risk as far as it counts: a model has some small opinion about
+// every text, and added to a channel's or an alert's risk it would review or block harmless
+// ones.
+func (f *Findings) counted(t Thresholds) float64 {
+	if f.content < float64(t.Review)/2 {
+		return 0
+	}
+	return f.content
+}
+
 // Verdict applies the thresholds and the floor (first-runtime.md 6.3) and returns the
 // risk, 0 to 100, and what follows from it.
 func (f *Findings) Verdict(t Thresholds) (risk float64, action pipeline.Action) {
-	risk = min(f.content+f.alarm, 100)
+	risk = min(f.counted(t)+f.alarm, 100)
 	review, block := float64(t.Review), float64(t.Block)
 	if risk < block {
 		// What a channel or a tool adds stops below the block.
@@ -101,7 +116,7 @@ func (f *Findings) Verdict(t Thresholds) (risk float64, action pipeline.Action) 
 }
 
 func (f *Findings) decide(t Thresholds) *pipeline.Decision {
-	if f.content <= 0 && f.alarm <= 0 && f.context <= 0 && f.floor == pipeline.Allow && len(f.tags) == 0 {
+	if f.counted(t) <= 0 && f.alarm <= 0 && f.context <= 0 && f.floor == pipeline.Allow && len(f.tags) == 0 {
 		return clean
 	}
 	risk, action := f.Verdict(t)

@@ -181,7 +181,7 @@ func TestRisks(t *testing.T) {
 		{[]float64{64.9}, 0, 30, 64.9, pipeline.Review},
 		{[]float64{80}, 0, 30, 80, pipeline.Block},
 		{nil, 55, 0, 55, pipeline.Review},
-		{[]float64{10}, 55, 0, 65, pipeline.Block},
+		{[]float64{20}, 45, 0, 65, pipeline.Block},
 		{[]float64{90}, 55, 0, 100, pipeline.Block},
 	} {
 		f := new(defend.Findings)

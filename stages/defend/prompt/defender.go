@@ -65,7 +65,7 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 	origin := origins[a.Origin]
 	var worst, r Result
 	for _, text := range a.Prompts {
-		for len(text) > 0 {
+		for at := 0; len(text) > 0; at += maxPiece - overlap {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -73,6 +73,7 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 			s.Score(&r, piece, origin)
 			if r.Score > worst.Score {
 				worst = r
+				worst.Span.Start, worst.Span.End = r.Span.Start+at, r.Span.End+at
 			}
 			if len(piece) == len(text) {
 				break
@@ -80,10 +81,10 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 			text = text[maxPiece-overlap:]
 		}
 	}
+	f.Score(worst.Score) // low ones rank harmless texts; the verdict does not count them
 	if worst.Score < Review/2 {
 		return nil
 	}
-	f.Score(worst.Score)
 	f.Mark(worst.Span.Start, worst.Span.End)
 	worst.Tags.Each(func(tag, reason string) { f.Note("prompt_"+tag, reason) })
 	return nil
