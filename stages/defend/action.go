@@ -37,6 +37,8 @@ type Action struct {
 
 	textless bool // a brief: its lists say what there was, not what it said
 
+	claimed, claimedAgent string // the session and agent that the params name
+
 	rawID []byte
 	id    string
 	text  []byte // decoded texts, one after the other

@@ -41,10 +41,13 @@ func TestExtract(t *testing.T) {
 		`{"mess\u0061ge":"esc\u0061ped"}`:                                          `prompt="escaped"`,
 		`{"message":"\ud83d cut"}`:                                                 `prompt="` + "\ufffd" + ` cut"`,
 		`{"message":"first","message":"second"}`:                                   `prompt="first" prompt="second"`,
-		`{"Message":"other case"}`:                                                 ``,
+		`{"Message":"other case","to":"x","runId":"y","n":1}`:                      `prompt="other case"`,
+		`{"args":{"code":"a","n":1,"sessionKey":"b","list":["c",2,"d",["e"]]}}`:    `prompt="a" prompt="b" prompt="c" prompt="d" prompt="e"`,
+		`{"args":"{\"cmd\":[\"rm\",\"-rf\"],\"x\":\"y\"}"}`:                        `prompt="y" command="rm -rf"`,
+		`{"args":["a","[{\"command\":\"id\"}]","b"]}`:                              `prompt="a" prompt="b" command="id"`,
 		`{"payloadJSON":"{\"text\":\"deep \\\"quoted\\\"\"}"}`:                     `prompt="deep \"quoted\""`,
 		`{"payloadJSON":"not json"}`:                                               `prompt="not json" command="not json" url="not json" file="not json"`,
-		`{"data":"ls\n"}`:                                                          ``,
+		`{"data":"ls\n"}`:                                                          `prompt="ls\n"`,
 		`[{"text":"in an array"}]`:                                                 `prompt="in an array"`,
 	} {
 		a, err := ParseAction("x", []byte(params))
