@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,14 +164,10 @@ func (g *Gateway) policyChanged(ctx context.Context, c policy.Change) {
 // configChanged notes which protected keys a new configuration changes, never their
 // values.
 func (g *Gateway) configChanged(old, snap *config.Snapshot) {
-	before := map[string]string{}
-	for _, e := range config.Explain(old, "") {
-		before[e.Key] = fmt.Sprint(e.Value)
-	}
 	var keys []string
-	for _, e := range config.Explain(snap, "") {
-		if policy.Protected(e.Key) && before[e.Key] != fmt.Sprint(e.Value) {
-			keys = append(keys, e.Key+" is changed ("+e.Source+")")
+	for _, key := range config.Diff(old, snap) {
+		if policy.Protected(key) {
+			keys = append(keys, key+" is changed ("+snap.Origin(key).String()+")")
 		}
 	}
 	if len(keys) > 0 {
@@ -179,18 +176,38 @@ func (g *Gateway) configChanged(old, snap *config.Snapshot) {
 }
 
 // guardDelivery holds a message that is about to leave through a channel to
-// defend.secrets: it hides the secrets in it, or refuses it.
+// defend.secrets: it hides the secrets in it, or refuses it. Its address leaves with it,
+// and cannot be changed: a secret in one is refused.
 func (g *Gateway) guardDelivery(m *pipeline.Delivery) *frames.Error {
 	v := g.defence.secrets.Outbound([]byte(m.Text))
-	if v.Action > pipeline.Allow {
-		e := ledger.Entry{Kind: ledger.KindDecision, Action: pipeline.Block.String(), Tags: []string{"secret_leaves"}, Source: "outbound", Method: "deliver",
-			Reasons: []string{"a message to " + m.Channel + " held " + strings.Join(v.Found, ", ")}, RequestID: m.Key, Content: []byte(m.Text)}
-		g.goLoop(func(ctx context.Context) { g.record(context.WithoutCancel(ctx), e) }) // the stage's workers do not wait for the disk
-		return &frames.Error{Code: frames.CodeForbidden, Message: "the message was not sent: it holds a secret (" + strings.Join(v.Found, ", ") +
-			"); take it out, or change defend.secrets.outbound"}
+	if v.Action == pipeline.Allow {
+		m.Text = string(v.Text)
+		if v = g.guardAddress(m); v.Action == pipeline.Allow {
+			return nil
+		}
 	}
-	m.Text = string(v.Text)
-	return nil
+	e := ledger.Entry{Kind: ledger.KindDecision, Action: pipeline.Block.String(), Tags: []string{"secret_leaves"}, Source: "outbound", Method: "deliver",
+		Reasons: []string{"a message to " + m.Channel + " held " + strings.Join(v.Found, ", ")}, RequestID: m.Key, Content: []byte(m.Text)}
+	g.goLoop(func(ctx context.Context) { g.record(context.WithoutCancel(ctx), e) }) // the stage's workers do not wait for the disk
+	return &frames.Error{Code: frames.CodeForbidden, Message: "the message was not sent: it holds a secret (" + strings.Join(v.Found, ", ") +
+		"); take it out, or change defend.secrets.outbound"}
+}
+
+// guardAddress is the verdict on what goes out beside a message's text: whom it is for,
+// and the key by which its receiver knows a repetition. Only what is surely a secret
+// counts: such names look random by nature.
+func (g *Gateway) guardAddress(m *pipeline.Delivery) secrets.Verdict {
+	sure := func(f secrets.Match) bool { return f.Sure }
+	for _, part := range []string{m.To, m.ThreadID, m.AccountID, m.Key} {
+		if !slices.ContainsFunc(g.defence.secrets.Scanner().Find(nil, []byte(part)), sure) {
+			continue
+		}
+		if v := g.defence.secrets.Outbound([]byte(part)); v.Action > pipeline.Allow || string(v.Text) != part {
+			v.Action = pipeline.Block
+			return v
+		}
+	}
+	return secrets.Verdict{}
 }
 
 // startDefence starts what runs beside the pipeline, which must run already.
@@ -270,7 +287,9 @@ func (g *Gateway) pollBundle(ctx context.Context) {
 		g.log.Error("the new policy bundle was refused; the one in force stays", "path", b.path, "err", err)
 		return
 	}
+	g.reloading.Lock()
 	g.apply(g.reloadDefence(g.conf.Current())[1:]) // all but the policy, which has it
+	g.reloading.Unlock()
 	if _, err := g.defence.host.AcceptPaths(ctx, "policy bundle", b.path); err != nil {
 		g.log.Warn("the host guard keeps its alert for the new policy bundle", "err", err)
 	}

@@ -29,6 +29,9 @@ func (g *Gateway) defendConfig(snap *config.Snapshot) defend.Config {
 		if p.BlockThreshold != nil {
 			c.BlockThreshold = *p.BlockThreshold
 		}
+		// A bundle may name one of the two, and the other then meets a configuration that its
+		// author did not see: the stricter reading of both holds.
+		c.ReviewThreshold = min(c.ReviewThreshold, c.BlockThreshold-1)
 	}
 	return c
 }

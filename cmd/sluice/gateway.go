@@ -80,6 +80,7 @@ type Gateway struct {
 	trace     *tracer
 	channels  channels
 	hold      authHold
+	reloading sync.Mutex // held while sections are put into force, so that two changes do not mix
 	defence   defence
 	authority *auth.Authority
 	started   time.Time

@@ -36,7 +36,9 @@ func (g *Gateway) reload(old, snap *config.Snapshot) {
 	if secret := g.auth(snap).Secret; secret != "" {
 		g.tel.Logs.Redactor.Add(secret)
 	}
+	g.reloading.Lock()
 	g.apply(parts)
+	g.reloading.Unlock()
 	g.stability.Add("config.reloaded", snap.Hash)
 	g.health.Changed()
 }

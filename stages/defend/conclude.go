@@ -124,6 +124,9 @@ func (s *Stage) evidence(a *Action, d *pipeline.Decision, blocked, passes bool) 
 
 // content is all that was judged, for the ledger.
 func (a *Action) content() []byte {
+	if a.Administrative() {
+		return nil // configuration, with the secrets of others in it
+	}
 	if len(a.text) > 0 {
 		return a.text
 	}

@@ -59,6 +59,9 @@ func (a *Action) extract() error {
 	if a.claimed != "" && a.SessionKey == "" {
 		a.SessionKey = canonical(a.claimed, a.claimedAgent)
 	}
+	if a.Administrative() {
+		a.spans, a.text = a.spans[:0], a.text[:0]
+	}
 	a.resolve()
 	return nil
 }

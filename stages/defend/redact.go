@@ -69,7 +69,7 @@ func (r redactor) encodeEvidence(a *Action, d *pipeline.Decision, limit int) ([]
 		Prompt: text(a.Prompts), Command: text(a.Commands), ToolName: text(a.Tools),
 		Channel: text(a.Channels), URL: text(a.URLs), FilePath: text(a.Files),
 	}}
-	if len(a.Raw) > 0 && r != nil {
+	if len(a.Raw) > 0 && r != nil && !a.Administrative() {
 		raw, err := r.raw(a.Raw, limit)
 		if err != nil {
 			return nil, err

@@ -21,6 +21,9 @@ func (p *Policy) Assess(_ context.Context, a *defend.Action, f *defend.Findings)
 			break // one action goes by one channel, however often it names it
 		}
 	}
+	if a.Administrative() && !a.Admin {
+		f.Floor(pipeline.Block, "policy_change", "it would change what is allowed: only an operator with operator.admin may")
+	}
 	p.taint(force, a, tools, now, f)
 	if force.cfg.Loop.Enabled && (len(tools) > 0 || len(a.Commands) > 0) {
 		p.loop(force, a, f)
@@ -91,7 +94,7 @@ func (p *Policy) taint(force *inForce, a *defend.Action, tools []string, now tim
 func (c *TaintConfig) age() time.Duration { return time.Duration(c.MaxAgeMs) * time.Millisecond }
 
 func (p *Policy) privileged(force *inForce, a *defend.Action, tools []string) bool {
-	if len(a.Commands) > 0 || force.methods[a.Source] || len(a.Tools) > maxTools {
+	if len(a.Commands) > 0 || a.Administrative() || force.methods[a.Source] || len(a.Tools) > maxTools {
 		return true
 	}
 	for _, t := range tools {
@@ -106,8 +109,12 @@ func (p *Policy) privileged(force *inForce, a *defend.Action, tools []string) bo
 func (p *Policy) loop(force *inForce, a *defend.Action, f *defend.Findings) {
 	c := &force.cfg.Loop
 	hash := p.hash(a)
+	who := a.SessionKey
+	if who == "" { // calls of no session are its sender's: one must not use up another's
+		who = "sender\x00" + a.Sender
+	}
 	p.mu.Lock()
-	n := p.loops.at(bounded(a.SessionKey)).add(hash, c.Block)
+	n := p.loops.at(bounded(who)).add(hash, c.Block)
 	p.Stats.LoopSessions.Store(int64(len(p.loops.m)))
 	p.mu.Unlock()
 	switch {
