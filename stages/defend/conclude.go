@@ -145,7 +145,9 @@ func audited(d *pipeline.Decision) *pipeline.Decision {
 func newAsk(e *pipeline.Envelope, a *Action, d *pipeline.Decision) Ask {
 	ask := Ask{Title: a.Source, Content: a.Raw, SessionKey: a.SessionKey, Decision: d, By: e.Peer}
 	if len(a.Raw) == 0 {
-		ask.Content = a.text
+		ask.Content, ask.RunID = a.text, a.id
+	} else {
+		ask.RunID = readHints(a.Raw).runID
 	}
 	switch {
 	case a.textless: // judged too late: the operator sees the params themselves

@@ -92,6 +92,7 @@ type Ask struct {
 	Command    string // of an action that is one command alone
 	Argv       []string
 	SessionKey string
+	RunID      string // of the turn that it would start, when its request names one
 	Decision   *pipeline.Decision
 	By         *frames.Peer
 }

@@ -117,7 +117,7 @@ func sessionParts(key string) (kind, channel string) {
 
 // hints are what top-level members of the params say about the conversation.
 type hints struct {
-	sessionKey, chatType, channel, to, accountID, threadID string
+	sessionKey, chatType, channel, to, accountID, threadID, runID string
 
 	wasMentioned, replyBack *bool
 }
@@ -131,6 +131,7 @@ func readHints(params []byte) hints {
 		to:         m.text("to", "recipient", "peer", "target"),
 		accountID:  m.text("accountId", "account_id"),
 		threadID:   m.text("threadId", "thread_id", "topicId", "topic_id"),
+		runID:      m.text("idempotencyKey"),
 	}
 	switch t := strings.ToLower(m.text("chatType", "chat_type")); t {
 	case "direct", "group", "channel":
@@ -152,7 +153,7 @@ func isHint(name string) bool {
 	switch name {
 	case "sessionKey", "session_key", "sessionId", "session_id", "channel", "provider", "platform",
 		"to", "recipient", "peer", "target", "accountId", "account_id", "threadId", "thread_id",
-		"topicId", "topic_id", "chatType", "chat_type", "wasMentioned", "WasMentioned", "replyBack", "reply_back":
+		"topicId", "topic_id", "chatType", "chat_type", "wasMentioned", "WasMentioned", "replyBack", "reply_back", "idempotencyKey":
 		return true
 	}
 	return false
