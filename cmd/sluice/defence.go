@@ -129,9 +129,14 @@ func (g *Gateway) journal(ctx context.Context, r defend.Record) (uint64, error) 
 	return e.Seq, err
 }
 
+// recordTimeout is how long whoever notes something in the ledger waits for the disk.
+const recordTimeout = 5 * time.Second
+
 // record writes a line that is about no frame; when it cannot be written, the log and
 // health say so.
 func (g *Gateway) record(ctx context.Context, e ledger.Entry) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
 	if _, err := g.defence.ledger.Append(ctx, e); err != nil {
 		g.log.Error("an entry is missing in the ledger", "kind", e.Kind, "action", e.Action, "err", err)
 	}

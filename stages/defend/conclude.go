@@ -1,7 +1,6 @@
 package defend
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -11,7 +10,8 @@ import (
 
 // conclude makes d, a verdict above allow, the verdict on e: it counts, keeps the
 // evidence, tells the operators, and returns the error that ends e, or nil when e may go
-// on, or that an operator must be asked. It runs on a slot: it waits for the disk.
+// on, or that an operator must be asked. It waits for the disk, so above allow it runs on
+// no worker and on no slot.
 func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.Decision) (err error, ask bool) {
 	if a.Origin.Foreign() {
 		e.Foreign = a.Origin.String()
@@ -24,14 +24,14 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 	passes := cfg.AuditOnly || !blocked && (cfg.Review == ReviewAllow || asking[a.Source])
 	if blocked && cfg.AuditOnly {
 		s.stats.WouldBlock.Add(1)
-		s.deps.Log.Warn("audit only: this would have been blocked", "source", a.Source, "id", a.RequestID(),
+		s.deps.Log.Warn("audit only: this would have been blocked", "source", a.Source, "id", s.id(a),
 			"risk", d.Risk, "tags", d.Tags)
 		d = audited(d)
 		blocked = false
 	}
 	e.Decision = d
 	s.stats.count(d)
-	proof := s.evidence(a, d, blocked, passes)
+	proof := s.evidence(cfg, e, a, d, blocked, passes)
 	s.announce(e, a, d)
 	switch {
 	case blocked:
@@ -88,38 +88,6 @@ func (s *Stage) turn(e *pipeline.Envelope) {
 		return
 	}
 	s.enter(e, e.SessionKey)
-}
-
-// proof is where the evidence of a decision is.
-type proof struct {
-	file  string
-	entry uint64
-}
-
-// evidence writes the file of a blocked action and the ledger's line. A verdict stands
-// also when it cannot be written down: that is health's and the log's to say.
-func (s *Stage) evidence(a *Action, d *pipeline.Decision, blocked, passes bool) (p proof) {
-	var err error
-	if blocked && s.ledger.on() {
-		if p.file, err = s.ledger.write(a, d); err != nil {
-			s.deps.Log.Error("quarantine file not written; the action stays blocked", "source", a.Source, "id", a.RequestID(), "err", err)
-		}
-	}
-	if s.deps.Journal == nil {
-		return p
-	}
-	p.entry, err = s.deps.Journal(context.WithoutCancel(s.ctx), Record{Decision: d, Audit: passes, Origin: a.Origin.String(), Sender: a.Sender, Method: a.Source,
-		SessionKey: a.SessionKey, RequestID: a.RequestID(), File: p.file, Content: a.content()})
-	if err != nil {
-		s.stats.JournalFailed.Add(1)
-		why := err.Error()
-		s.journalFailed.Store(&why)
-		s.deps.Log.Error("a decision is missing in the ledger; the verdict stands", "source", a.Source, "id", a.RequestID(), "action", d.Action.String(), "err", err)
-		return p
-	}
-	s.stats.Journaled.Add(1)
-	s.journalFailed.Store(nil)
-	return p
 }
 
 // content is all that was judged, for the ledger.

@@ -120,10 +120,11 @@ type Stage struct {
 	// journalFailed is why the last line could not be written.
 	journalFailed atomic.Pointer[string]
 
-	slots  chan *job
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	slots   chan *job
+	writers chan struct{} // holds one for each piece of evidence that is being written
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
 
 	stats Stats
 }
@@ -147,12 +148,16 @@ func New(cfg Config, defenders []Defender, deps Deps) (*Stage, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Stage{panel: NewJudge(deps.Log, defenders...), deps: deps, judged: judgedMethods(), slots: make(chan *job, cfg.Queue)}
+	s := &Stage{panel: NewJudge(deps.Log, defenders...), deps: deps, judged: judgedMethods(),
+		slots: make(chan *job, cfg.Queue), writers: make(chan struct{}, writersPerSlot*cfg.Concurrency)}
 	s.cfg.Store(&cfg)
 	s.ledger = newQuarantine(cfg.Quarantine, deps.Redact, deps.Log, &s.stats)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// writersPerSlot is how many pieces of evidence wait for the disk for each slot.
+const writersPerSlot = 4
 
 // Name implements pipeline.Stage.
 func (s *Stage) Name() string { return "defend" }
@@ -180,6 +185,9 @@ func (s *Stage) Stop(ctx context.Context) error {
 		return fmt.Errorf("defend: a defender is still judging: %w", ctx.Err())
 	}
 	s.flush()
+	if err := s.written(ctx); err != nil {
+		return fmt.Errorf("defend: evidence is still being written: %w", err)
+	}
 	return nil
 }
 

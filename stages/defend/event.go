@@ -58,7 +58,7 @@ func (s *Stage) announce(e *pipeline.Envelope, a *Action, d *pipeline.Decision) 
 	if s.deps.Broadcaster == nil {
 		return
 	}
-	payload, err := frames.MarshalPayload(decisionEvent(a, d))
+	payload, err := frames.MarshalPayload(decisionEvent(a, d, s.deps.Redact))
 	if err != nil {
 		s.deps.Log.Error("security.decision not encoded", "source", a.Source, "err", err)
 		return
@@ -67,17 +67,22 @@ func (s *Stage) announce(e *pipeline.Envelope, a *Action, d *pipeline.Decision) 
 		Scope: frames.ScopeApprovals})
 }
 
-func decisionEvent(a *Action, d *pipeline.Decision) DecisionEvent {
+// decisionEvent words a decision. Names that the client chose lose what looks like a
+// secret: events reach every operator.
+func decisionEvent(a *Action, d *pipeline.Decision, hide redactor) DecisionEvent {
 	h := readHints(a.Raw)
+	for _, s := range []*string{&h.to, &h.accountID, &h.threadID, &h.channel} {
+		*s = hide.name(*s)
+	}
 	key := a.SessionKey
 	if key == "" {
 		key = h.sessionKey
 	}
 	kind, keyChannel := sessionParts(key)
-	ev := DecisionEvent{RequestID: a.RequestID(), SessionID: key, Source: a.Source, SessionKind: kind,
+	ev := DecisionEvent{RequestID: hide.name(a.RequestID()), SessionID: hide.name(key), Source: a.Source, SessionKind: kind,
 		ChatType: h.chatType, WasMentioned: h.wasMentioned, ReplyBack: h.replyBack, Decision: recorded(d)}
 	if len(a.Channels) > 0 {
-		ev.Channel = string(a.Channels[0])
+		ev.Channel = hide.name(string(a.Channels[0]))
 	}
 	to := DeliveryContext{Channel: h.channel, To: h.to, AccountID: h.accountID, ThreadID: h.threadID}
 	if to.Channel == "" {

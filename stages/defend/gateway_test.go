@@ -103,6 +103,7 @@ type gateway struct {
 	asked   chan asked
 	records chan defend.Record
 	session provenance
+	disk    sync.RWMutex // held: the ledger's disk hangs
 	dir     string
 	verdict chan result
 }
@@ -141,6 +142,8 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 	lines := uint64(0)
 	g.stage, err = defend.New(cfg, defenders, defend.Deps{Broadcaster: &g.events, Redact: keeper.Redact, Provenance: &g.session,
 		Journal: func(_ context.Context, r defend.Record) (uint64, error) {
+			g.disk.RLock()
+			g.disk.RUnlock()
 			r.Content = bytes.Clone(r.Content)
 			g.records <- r
 			if g.session.noDisk.Load() {
@@ -186,8 +189,13 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 
 func (g *gateway) submit(method, params string) {
 	g.Helper()
+	g.submitAs("r1", method, params)
+}
+
+func (g *gateway) submitAs(id, method, params string) {
+	g.Helper()
 	lease := bufpool.Get(len(params) + 128)
-	lease.B = frames.AppendRequest(lease.B, "r1", method, []byte(params))
+	lease.B = frames.AppendRequest(lease.B, id, method, []byte(params))
 	e := pipeline.NewEnvelope(pipeline.SourceWire, lease)
 	e.OnSettle(g)
 	if err := g.pipe.Submit(e); err != nil {

@@ -161,8 +161,12 @@ func (j *job) run() {
 		d = j.evaluate()
 		j.timer.Stop()
 	}
-	if j.claim() {
+	switch {
+	case !j.claim():
+	case d.Action == pipeline.Allow:
 		j.finish(j.a, d)
+	default: // it waits for the disk: the slot does not
+		j.s.wg.Go(func() { j.finish(j.a, d) })
 	}
 }
 
