@@ -120,7 +120,7 @@ func (g *Gateway) defendDeps() defend.Deps {
 // journal writes a decision above allow into the ledger.
 func (g *Gateway) journal(ctx context.Context, r defend.Record) (uint64, error) {
 	tags := r.Decision.Tags
-	if r.Audit {
+	if r.Passed {
 		tags = append(tags[:len(tags):len(tags)], "passed")
 	}
 	e, err := g.defence.ledger.Append(ctx, ledger.Entry{Kind: ledger.KindDecision, Action: r.Decision.Action.String(), Risk: r.Decision.Risk,

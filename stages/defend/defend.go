@@ -100,7 +100,7 @@ type Ask struct {
 // Record is what is kept of a decision above allow.
 type Record struct {
 	Decision   *pipeline.Decision
-	Audit      bool // it passed: audit-only mode, or review: "allow"
+	Passed     bool // it went on: audit-only mode, review: "allow", or a method that asks itself
 	Origin     string
 	Sender     string
 	Method     string

@@ -68,7 +68,7 @@ func (s *Stage) write(a *Action, d *pipeline.Decision, blocked, passes bool) (p 
 	if s.deps.Journal == nil {
 		return p
 	}
-	p.entry, err = s.deps.Journal(context.WithoutCancel(s.ctx), Record{Decision: d, Audit: passes, Origin: a.Origin.String(), Sender: a.Sender, Method: a.Source,
+	p.entry, err = s.deps.Journal(context.WithoutCancel(s.ctx), Record{Decision: d, Passed: passes, Origin: a.Origin.String(), Sender: a.Sender, Method: a.Source,
 		SessionKey: a.SessionKey, RequestID: a.RequestID(), File: p.file, Content: a.content()})
 	if err != nil {
 		s.unwritten(a, d, err)

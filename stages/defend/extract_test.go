@@ -58,6 +58,15 @@ func TestExtract(t *testing.T) {
 	if a, _ := ParseAction("terminal.input", []byte(`{"data":"ls\n"}`)); dump(a) != `command="ls\n"` {
 		t.Errorf("terminal.input: %s", dump(a))
 	}
+	if a, _ := ParseAction("tools.invoke", []byte(`{"name":"exec","args":{"name":"x"}}`)); dump(a) != `prompt="x" tool="exec"` {
+		t.Errorf("tools.invoke: %s", dump(a))
+	}
+	for params, want := range map[string]string{`{"sessionKey":"main","agentId":"work"}`: "agent:work:main", `{"agentId":"Work","session_key":"main"}`: "agent:work:main",
+		`{"sessionKey":"agent:a:main","agentId":"../x"}`: "agent:a:main", `{"sessionKey":"one","sessionId":"two"}`: "agent:main:one"} {
+		if a, _ := ParseAction("chat.inject", []byte(params)); a.SessionKey != want {
+			t.Errorf("%s: session %s, want %s", params, a.SessionKey, want)
+		}
+	}
 	if a, _ := ParseAction("x", []byte(`{"leakMatches":2,"a":{"leak_matches":9}}`)); a.Leaks != 2 {
 		t.Errorf("leaks %v, want the top level's 2", a.Leaks)
 	}

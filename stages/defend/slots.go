@@ -40,6 +40,9 @@ func (s *Stage) park(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.D
 		given = true
 		if d == nil || d == unread {
 			brief := a.brief()
+			if d == unread { // nobody has read whether it says that it is somebody else's
+				brief.Origin = max(brief.Origin, OriginSender)
+			}
 			j.timer = time.AfterFunc(time.Until(until), func() { j.expire(brief) })
 		}
 		select {

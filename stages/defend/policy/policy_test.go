@@ -313,3 +313,35 @@ func BenchmarkAssessPrompt(b *testing.B) {
 		}
 	}
 }
+
+// TestNoSession: whoever names no session is judged as if in the main one, and what its
+// sender repeats is nobody else's.
+func TestNoSession(t *testing.T) {
+	p := mustNew(t, Default(), Deps{})
+	p.Taint(mainSession, "web")
+	if got := judge(t, p, &defend.Action{Source: "send", Prompts: [][]byte{[]byte("hi")}}); got != "review 0 tainted_turn" {
+		t.Errorf("without a session: %s", got)
+	}
+	p.BeginTurn(mainSession)
+	same := func(sender string) string {
+		return judge(t, p, &defend.Action{Source: "node.invoke", Sender: sender, Commands: [][]byte{[]byte("ls")}, Argv: [][]string{nil}})
+	}
+	for range Default().Loop.Block {
+		same("one")
+	}
+	if got := same("one"); got != "block 0 tool_loop" {
+		t.Errorf("a loop: %s", got)
+	}
+	if got := same("other"); got != "allow 0" {
+		t.Errorf("another sender: %s", got)
+	}
+}
+
+// TestHeaviestChannel: a light channel that is named first hides no heavy one.
+func TestHeaviestChannel(t *testing.T) {
+	p := mustNew(t, Default(), Deps{})
+	a := &defend.Action{Source: "send", Channels: [][]byte{[]byte("telegram"), []byte("Discord")}, Prompts: [][]byte{[]byte("hi")}}
+	if got := judge(t, p, a); got != "allow 10 channel_risk_bonus" {
+		t.Error(got)
+	}
+}
