@@ -39,6 +39,8 @@ type Action struct {
 
 	textless bool // a brief: its lists say what there was, not what it said
 
+	crowded bool // it has more texts than are looked at one by one
+
 	claimed, claimedAgent string // the session and agent that the params name
 
 	rawID []byte

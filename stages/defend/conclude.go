@@ -1,6 +1,7 @@
 package defend
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -135,7 +136,12 @@ func (a *Action) shown() string {
 		name string
 		list [][]byte
 	}{{"tool", a.Tools}, {"channel", a.Channels}, {"command", a.Commands}, {"url", a.URLs}, {"file", a.Files}, {"prompt", a.Prompts}} {
+		var list []byte // the lines of a list stand behind it
 		for _, text := range l.list {
+			if len(list) > len(text) && bytes.Contains(list, text) {
+				continue
+			}
+			list = text
 			fmt.Fprintf(&b, "%s: %s\n", l.name, text)
 		}
 	}

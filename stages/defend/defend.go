@@ -295,6 +295,9 @@ func (s *Stage) evaluate(ctx context.Context, cfg *Config, a *Action, traced boo
 	if s.panel.Assess(ctx, a, f, s.onFailure, times) != nil {
 		return s.timeout(a)
 	}
+	if a.crowded {
+		f.Floor(pipeline.Review, "crowded", "it holds more texts than are looked at one by one")
+	}
 	s.stats.Latency.Observe(pipeline.Now() - begin)
 	d := f.decide(cfg.Thresholds())
 	if traced {

@@ -42,6 +42,7 @@ type walker struct {
 	in       bytes.Buffer
 	embedded int
 	root     bool
+	items    []span // of the run that is being read
 }
 
 var walkers = sync.Pool{New: func() any { return new(walker) }}
@@ -218,72 +219,6 @@ func (w *walker) provenance() error {
 	return w.a.walk(raw, fieldOther, w.embedded+1)
 }
 
-// array reads an array. Scalars next to each other become one text: an argv joined by
-// blanks, lines of a prompt by line feeds. Addresses and names stay apart.
-func (w *walker) array(f field, depth int) error {
-	if depth > frames.MaxDepth {
-		return errTooDeep
-	}
-	if _, err := w.dec.ReadToken(); err != nil {
-		return errNotJSON
-	}
-	join := f == fieldPrompt || f == fieldCommand || f.open()
-	start, open := 0, false
-	args := [2]int{len(w.a.ends), len(w.a.ends)}
-	for k := w.dec.PeekKind(); k != ']'; k = w.dec.PeekKind() {
-		if !join || k == '{' || k == '[' || f.open() && k != '"' {
-			if open {
-				w.a.add(span{f, start, len(w.a.text), args})
-				open = false
-			}
-			if err := w.value(f, depth); err != nil {
-				return err
-			}
-			continue
-		}
-		raw, err := w.dec.ReadValue()
-		if err != nil {
-			return errNotJSON
-		}
-		if f.open() && looksJSON(raw[1:len(raw)-1]) {
-			if open {
-				w.a.add(span{f, start, len(w.a.text), args})
-				open = false
-			}
-			at := len(w.a.text)
-			if w.scalar(raw); w.done(span{field: f, start: at, end: len(w.a.text)}) != nil {
-				return errNotJSON
-			}
-			continue
-		}
-		if !open {
-			start = len(w.a.text)
-			args = [2]int{len(w.a.ends), len(w.a.ends)}
-		} else {
-			w.a.text = append(w.a.text, separator(f))
-		}
-		open = w.scalar(raw) || open
-		if f == fieldCommand && len(w.a.ends) < maxArgs {
-			w.a.ends = append(w.a.ends, len(w.a.text))
-			args[1] = len(w.a.ends)
-		}
-	}
-	if open {
-		w.a.add(span{f, start, len(w.a.text), args})
-	}
-	if _, err := w.dec.ReadToken(); err != nil {
-		return errNotJSON
-	}
-	return nil
-}
-
-func separator(f field) byte {
-	if f == fieldCommand {
-		return ' '
-	}
-	return '\n'
-}
-
 // scalar appends the text of a string, number or boolean; null has none.
 func (w *walker) scalar(raw []byte) bool {
 	switch raw[0] {
@@ -344,15 +279,21 @@ func (a *Action) add(s span) {
 	if s.start == s.end {
 		return
 	}
-	if len(a.spans) < maxTexts {
-		a.spans = append(a.spans, s)
-	} else {
-		// Texts lie one after the other, so the last span can grow over this one.
-		last := &a.spans[len(a.spans)-1]
-		last.field, last.end = fieldAny, s.end
-	}
+	a.record(s)
 	// The line feed keeps the words of two texts apart if a span grows over both.
 	a.text = append(a.text, '\n')
+}
+
+// record keeps s. Beyond the bound the last span grows over it: texts lie one after the
+// other.
+func (a *Action) record(s span) {
+	if len(a.spans) < maxTexts {
+		a.spans = append(a.spans, s)
+		return
+	}
+	last := &a.spans[len(a.spans)-1]
+	last.field, last.start, last.end = fieldAny, min(last.start, s.start), max(last.end, s.end)
+	a.crowded = true
 }
 
 // argv returns the arguments of a command that came as a list of two or more. One that

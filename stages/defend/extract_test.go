@@ -34,7 +34,7 @@ func TestExtract(t *testing.T) {
 		`{"message":"a","params":{"text":"b","x":[{"input":"c"}]}}`:                `prompt="a" prompt="b" prompt="c"`,
 		`{"command":"git status","params":{"command":["rm","-rf","/"]}}`:           `command="git status" command="rm -rf /"`,
 		`{"argv":["a",1,{"cwd":"b"},"c"]}`:                                         `command="a 1" command="b" command="c"`,
-		`{"message":["a",null,"b"]}`:                                               "prompt=\"a\\n\\nb\"",
+		`{"message":["a",null,"b"]}`:                                               "prompt=\"a\\n\\nb\" prompt=\"a\" prompt=\"b\"",
 		`{"message":{"role":"user","content":[{"type":"text","text":"x"}]}}`:       `prompt="user" prompt="text" prompt="x"`,
 		`{"tool":"exec","channel":"discord","provider":"openai"}`:                  `tool="exec" channel="discord" channel="openai"`,
 		`{"url":"http://a","mediaUrls":["http://b","http://c"],"filePath":"/etc"}`: `url="http://a" url="http://b" url="http://c" file="/etc"`,
