@@ -250,6 +250,10 @@ func (w *walker) done(s span) error {
 			s.field = fieldAny
 		}
 	}
+	if s.field.open() && phrase(w.a.text[s.start:s.end]) {
+		w.a.text = w.a.text[:s.start]
+		return nil
+	}
 	w.a.add(s)
 	return nil
 }

@@ -1,6 +1,9 @@
 package defend
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // field is the kind of text that a member holds.
 type field uint8
@@ -29,6 +32,28 @@ const (
 
 // open reports whether any text of this kind is read, whatever its name.
 func (f field) open() bool { return f == fieldOther || f == fieldArgs }
+
+// maxPhrase is how long one or two words are that are no text: "user", "now", "exec.finished".
+// Under a name that is not known to hold a prompt they name or choose something, and a
+// model that was made for sentences says nothing about them that is worth hearing ("now"
+// had a score of 72). Words in a list are judged as the text that they make.
+const maxPhrase = 24
+
+func phrase(text []byte) bool {
+	if len(text) > maxPhrase {
+		return false
+	}
+	blanks := 0
+	for _, c := range bytes.TrimSpace(text) {
+		switch {
+		case c == ' ':
+			blanks++
+		case c < ' ', c >= 0x7F: // other scripts say more with less
+			return false
+		}
+	}
+	return blanks < 2
+}
 
 // fieldOf names the members that are read: the first runtime's (first-runtime.md 1.5),
 // then those of the protocol's own schema that carry the same. Names match exactly, as
@@ -130,7 +155,9 @@ func (w *walker) memberField(f field, name []byte, depth int) field {
 		}
 	}
 	switch f {
-	case fieldPrompt, fieldCommand, fieldArgs:
+	case fieldPrompt, fieldArgs:
+		return fieldArgs
+	case fieldCommand:
 		return f
 	case fieldAttachment:
 		if identifier(string(name)) {

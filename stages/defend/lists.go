@@ -85,10 +85,15 @@ func (r *run) end() {
 	r.open = false
 	a := r.w.a
 	whole := span{r.field, r.start, len(a.text), r.args}
+	if r.field.open() && phrase(a.text[whole.start:whole.end]) {
+		return // its text stays, unread, before the next
+	}
 	a.add(whole)
 	if len(r.w.items) > 1 {
 		for _, item := range r.w.items {
-			a.record(item)
+			if !phrase(a.text[item.start:item.end]) {
+				a.record(item)
+			}
 		}
 	}
 }
