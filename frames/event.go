@@ -20,6 +20,9 @@ const (
 	// ReachSession: those that called sessions.messages.subscribe for Event.SessionKey,
 	// or sessions.subscribe.
 	ReachSession
+	// ReachApprovals: those that called sessions.messages.subscribe for Event.SessionKey with
+	// includeApprovals.
+	ReachApprovals
 	// ReachConn: only the connection Event.ConnID.
 	ReachConn
 	// ReachRun: connections with cap tool-events that own the run (Event.ConnID).

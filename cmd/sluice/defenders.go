@@ -2,18 +2,31 @@ package main
 
 import (
 	"sluice/stages/defend"
+	"sluice/stages/defend/command"
+	"sluice/stages/defend/prompt"
 	"sluice/stages/defend/rules"
 	"sluice/storage/config"
 )
 
-// defenders are asked in this order; their findings add up to one verdict. A new one is
-// a folder in stages/defend and one line here.
+// defenders are asked in this order; their findings are combined into one verdict
+// (defend.Findings). A new one is a folder in stages/defend and one line here. Those that
+// know what a text is come first, then those that know where it comes from, and last the
+// one that may wait for the network.
 func (g *Gateway) defenders(snap *config.Snapshot) ([]defend.Defender, error) {
+	d := &g.defence
 	var err error
-	if g.rules, err = rules.New(section[rules.Config](snap, "defend.rules")); err != nil {
+	if d.prompt, err = prompt.NewDefender(); err != nil {
 		return nil, err
 	}
-	list := []defend.Defender{g.rules}
+	judge, err := command.New(g.commandConfig(snap))
+	if err != nil {
+		return nil, err
+	}
+	d.command = command.NewDefender(judge)
+	if d.rules, err = rules.New(g.rulesConfig(snap)); err != nil {
+		return nil, err
+	}
+	list := []defend.Defender{d.prompt, d.command, d.secrets, d.rules, d.policy, d.host, d.reputation}
 	if g.opts.defenders != nil {
 		list = g.opts.defenders(list)
 	}

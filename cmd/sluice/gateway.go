@@ -21,8 +21,8 @@ import (
 	"sluice/pipeline/telemetry"
 	"sluice/stages/adapter/hooks"
 	"sluice/stages/defend"
-	"sluice/stages/defend/rules"
 	"sluice/stages/dispatch/agent"
+	"sluice/stages/dispatch/methods/approvals"
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
@@ -80,24 +80,26 @@ type Gateway struct {
 	trace     *tracer
 	channels  channels
 	hold      authHold
-	rules     *rules.Defender
+	defence   defence
 	authority *auth.Authority
 	started   time.Time
 
-	connect  *connect.Handler
-	system   *system.Family
-	sessions *sessions.Family
-	chat     *chat.Family
-	devices  *devices.Handler
-	settings *settings.Family
-	outbound *outbound.Family
+	connect   *connect.Handler
+	system    *system.Family
+	sessions  *sessions.Family
+	chat      *chat.Family
+	devices   *devices.Handler
+	settings  *settings.Family
+	outbound  *outbound.Family
+	approvals *approvals.Family
 
-	ready  atomic.Bool
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	stop   sync.Once
-	seed   maphash.Seed
+	ready   atomic.Bool
+	running atomic.Bool // the pipeline runs: persist is the store's one writer
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	stop    sync.Once
+	seed    maphash.Seed
 }
 
 // newGateway builds a gateway and opens its state; nothing runs yet. On an error what
@@ -232,6 +234,10 @@ func (g *Gateway) Start(ctx context.Context) error {
 	if err := g.pipe.Start(ctx); err != nil {
 		return err
 	}
+	g.running.Store(true)
+	if err := g.startDefence(ctx); err != nil {
+		return err
+	}
 	waiting, interrupted, err := g.runs.Recover(ctx)
 	if err != nil {
 		return fmt.Errorf("runs of the former process could not be recovered: %w", err)
@@ -322,7 +328,8 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 	g.ready.Store(false)
 	g.stages.schedule.Hold()
 	g.runs.Hold()
-	g.connect.Close() // delayed refusals go now instead of holding the drain
+	g.connect.Close()                        // delayed refusals go now instead of holding the drain
+	brokerErr := g.defence.broker.Close(ctx) // nobody decides any more: what waits is refused
 	g.stages.dispatch.ReleaseWaits()
 	g.log.Info("stopping: draining")
 	if left := g.pipe.Drain(ctx); left > 0 {
@@ -331,7 +338,7 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 		g.stages.dispatch.Cancel()
 		g.pipe.Drain(ctx)
 	}
-	var errs []error
+	errs := []error{brokerErr}
 	limit := time.Duration(section[gatewayConfig](g.conf.Current(), "gateway").ShutdownMs) * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -359,6 +366,7 @@ func (g *Gateway) close(ctx context.Context) error {
 	if g.rest != nil {
 		errs = append(errs, g.rest.Close())
 	}
+	errs = append(errs, g.closeDefence(ctx)...)
 	if g.store != nil {
 		errs = append(errs, g.store.Close())
 		g.store = nil

@@ -62,6 +62,9 @@ func newWorld(tb testing.TB) *world {
 		"agent.model.baseUrl": w.model.URL + "/v1", "agent.model.name": "fake-1", "agent.model.provider": "fake",
 		"agent.retries": 2, "agent.retryDelayMs": 5, "agent.deltaPaceMs": 5, "schedule.debounceMs": 20,
 		"pipeline.drainMs": 5000, "telemetry.logs.level": "warn",
+		// What a model thinks of a test's words, or the guard of a test's edits, is for the
+		// tests of the defence.
+		"defend.review": "allow", "defend.host.enabled": false,
 	} {
 		w.conf[k] = v
 	}

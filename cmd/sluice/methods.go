@@ -2,6 +2,7 @@ package main
 
 import (
 	"sluice/stages/dispatch"
+	"sluice/stages/dispatch/methods/approvals"
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
@@ -23,6 +24,7 @@ func (g *Gateway) methods() []dispatch.Method {
 		g.devices.Methods(),
 		g.settings.Methods(),
 		g.outbound.Methods(),
+		g.approvals.Methods(),
 	}
 	var all []dispatch.Method
 	for _, f := range families {
@@ -36,7 +38,7 @@ func (g *Gateway) methods() []dispatch.Method {
 func listMethods() ([]dispatch.View, error) {
 	g := &Gateway{connect: new(connect.Handler), system: system.New(system.Default(), system.Deps{}, nil, new(system.Health)),
 		sessions: new(sessions.Family), chat: new(chat.Family), devices: new(devices.Handler),
-		settings: new(settings.Family), outbound: new(outbound.Family)}
+		settings: new(settings.Family), outbound: new(outbound.Family), approvals: approvals.New(nil)}
 	s, err := dispatch.New(dispatch.Default(), g.methods(), nil, nil)
 	if err != nil {
 		return nil, err

@@ -85,6 +85,7 @@ func (g *Gateway) stageMetrics(r *telemetry.Registry, try func(error)) {
 		"failed": a.Failed.Load, "aborted": a.Aborted.Load, "retried": a.Retried.Load})
 	counters("openclaw_tokens_total", "Tokens as model endpoints count them.", "kind", map[string]func() uint64{"input": a.TokensIn.Load, "output": a.TokensOut.Load})
 	try(r.RegisterHistogramFunc("openclaw_run_duration_seconds", "Time of an agent run.", nil, a.Duration.Read))
+	g.defenceMetrics(r, try)
 	try(r.RegisterCounters("sluice_defend_decisions_total", "Decisions of the defender by rule.", []string{"action", "rule"}, func(emit telemetry.Emit) {
 		for rule, n := range g.stages.defend.Stats().Rules() {
 			for i, count := range n {

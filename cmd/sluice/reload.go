@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -11,48 +10,44 @@ import (
 	"sluice/frames/ws"
 	"sluice/pipeline/telemetry"
 	"sluice/stages/adapter/hooks"
-	"sluice/stages/defend"
-	"sluice/stages/defend/rules"
 	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/storage/config"
 )
 
-// defendConfig is the section with what depends on the state folder filled in.
-func (g *Gateway) defendConfig(snap *config.Snapshot) defend.Config {
-	c := section[defend.Config](snap, "defend")
-	if c.Quarantine.Dir == "" {
-		c.Quarantine.Dir = filepath.Join(g.loc.state, "quarantine")
-	}
-	return c
+// reloadPart is one part that takes over its section of a new configuration.
+type reloadPart struct {
+	name  string
+	apply func() error
 }
 
 // reload puts a changed configuration into force where that can be done while running.
 // A part that refuses its new section keeps the old one; the log and health say so.
-func (g *Gateway) reload(_, snap *config.Snapshot) {
-	parts := []struct {
-		name  string
-		apply func() error
-	}{
+func (g *Gateway) reload(old, snap *config.Snapshot) {
+	g.configChanged(old, snap)
+	parts := []reloadPart{
 		{"gateway.auth", g.applyAuth},
 		{"gateway.ws", func() error { return g.edge.SetConfig(section[ws.Config](snap, "gateway.ws")) }},
-		{"defend", func() error { return g.stages.defend.Reload(g.defendConfig(snap)) }},
-		{"defend.rules", func() error { return g.rules.Reload(section[rules.Config](snap, "defend.rules")) }},
 		{"hooks", func() error { return g.hooks.Reload(section[hooks.Config](snap, "hooks")) }},
 		{"agent", func() error { return g.runs.Reload(section[agent.Config](snap, "agent")) }},
 		{"telemetry", func() error { return g.tel.Reload(section[telemetry.Config](snap, "telemetry")) }},
 	}
+	parts = append(parts, g.reloadDefence(snap)...)
 	if secret := g.auth(snap).Secret; secret != "" {
 		g.tel.Logs.Redactor.Add(secret)
 	}
+	g.apply(parts)
+	g.stability.Add("config.reloaded", snap.Hash)
+	g.health.Changed()
+}
+
+func (g *Gateway) apply(parts []reloadPart) {
 	for _, p := range parts {
 		if err := p.apply(); err != nil {
 			g.log.Error("a section of the new configuration was not taken over; the old one stays", "section", p.name, "err", err)
 			g.stability.Add("config.refused", fmt.Sprintf("%s: %v", p.name, err))
 		}
 	}
-	g.stability.Add("config.reloaded", snap.Hash)
-	g.health.Changed()
 }
 
 // authHold lets a config method answer before a replaced secret closes its caller.
@@ -97,7 +92,7 @@ func (g *Gateway) applyAuth() error {
 
 // settingsDeps are what the config.* methods need.
 func (g *Gateway) settingsDeps() settings.Deps {
-	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth}
+	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth, Written: g.configWritten}
 }
 
 // configHash is what hello shows as appliedConfigHash.
@@ -105,7 +100,8 @@ func (g *Gateway) configHash() string { return g.conf.Current().RevisionHash() }
 
 // events are the events that this gateway sends: hello's features.events.
 var events = strings.Fields(`connect.challenge agent chat session.message sessions.changed presence tick shutdown health
-	device.pair.requested device.pair.resolved config.changed chat.metadata.changed security.decision`)
+	device.pair.requested device.pair.resolved config.changed chat.metadata.changed security.decision
+	exec.approval.requested exec.approval.resolved plugin.approval.requested plugin.approval.resolved session.approval`)
 
 // capabilities are hello's features.capabilities: only what is served (law 12).
 var capabilities = []string{"published-model-catalog"}

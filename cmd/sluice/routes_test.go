@@ -133,6 +133,15 @@ var routes = map[string]string{
 	"device.pair.remove": `{"deviceId":"%s"}`, "device.token.rotate": `{"deviceId":"%s","role":"%s"}`,
 	"device.token.revoke": `{"deviceId":"%s","role":"%s"}`, "device.pair.setupStatus": `{"setupId":"%s"}`,
 
+	// Approvals: what is asked for is shown to operators, and decides whether others work.
+	"exec.approval.request":   `{"command":"%s","cwd":"/tmp","timeoutMs":1}`,
+	"plugin.approval.request": `{"title":"%s","description":"%s","timeoutMs":1}`,
+	"exec.approval.get":       `{"id":"%s"}`, "exec.approval.waitDecision": `{"id":"%s"}`, "exec.approval.resolve": `{"id":"%s","decision":"deny"}`,
+	"plugin.approval.waitDecision": `{"id":"%s"}`, "plugin.approval.resolve": `{"id":"%s","decision":"deny"}`,
+	"approval.get": `{"id":"%s","kind":"exec"}`, "approval.resolve": `{"id":"%s","kind":"exec","decision":"deny"}`, "approval.history": `{"cursor":"%s"}`,
+	"exec.approval.grants.revoke": `{"grantId":"%s"}`, "exec.approval.list": "", "plugin.approval.list": "", "openclaw.approval.list": "",
+	"exec.approval.grants.list": "",
+
 	// No free text.
 	"connect": "", "health": "", "status": "", "diagnostics.stability": "", "diagnostics.lanes": "", "logs.tail": "",
 	"usage.status": "", "config.get": "", "config.schema": "", "agents.list": "", "update.status": "", "last-heartbeat": "",

@@ -17,7 +17,14 @@ import (
 	"sluice/stages/decode"
 	"sluice/stages/dedupe"
 	"sluice/stages/defend"
+	"sluice/stages/defend/approval"
+	"sluice/stages/defend/command"
+	"sluice/stages/defend/host"
+	"sluice/stages/defend/ledger"
+	"sluice/stages/defend/policy"
+	"sluice/stages/defend/reputation"
 	"sluice/stages/defend/rules"
+	"sluice/stages/defend/secrets"
 	"sluice/stages/dispatch"
 	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/methods/connect"
@@ -100,7 +107,14 @@ func sections() []config.Section {
 		{Key: "dedupe", Doc: "Stage 2: idempotency keys.", Default: dedupe.Default()},
 		{Key: "schedule", Doc: "Stage 3: session lanes.", Default: schedule.Default()},
 		{Key: "defend", Doc: "Stage 4: the defender.", Default: defend.Default()},
-		{Key: "defend.rules", Doc: "Its rules and weights.", Default: rules.Default()},
+		{Key: "defend.rules", Doc: "The operator's own patterns.", Default: rules.Default()},
+		{Key: "defend.command", Doc: "How commands are judged.", Default: command.Default()},
+		{Key: "defend.secrets", Doc: "Secrets in what comes in and leaves.", Default: secrets.Default()},
+		{Key: "defend.policy", Doc: "Tools, channels, taint, rates and the signed bundle.", Default: policy.Default()},
+		{Key: "defend.host", Doc: "Integrity of the host's files.", Default: host.Default()},
+		{Key: "defend.reputation", Doc: "VirusTotal.", Default: reputation.Default()},
+		{Key: "defend.ledger", Doc: "The journal of decisions.", Default: ledger.Default()},
+		{Key: "defend.approval", Doc: "Approvals by operators.", Default: approval.Default()},
 		{Key: "dispatch", Doc: "Stage 5: handlers that wait.", Default: dispatch.Default()},
 		{Key: "adapter", Doc: "Stage 6: deliveries to channels.", Default: adapter.Default()},
 		{Key: "persist", Doc: "Stage 7: group commit.", Default: persist.Default()},

@@ -91,6 +91,10 @@ func (t *tracer) children(e *pipeline.Envelope, root trace.Span) {
 		list[n] = telemetry.Child{Name: name, Start: pipeline.WallTime(begin), End: pipeline.WallTime(end)}
 		n++
 	}
+	var defenders []telemetry.Child
+	if d := e.Decision; d != nil && len(d.Defenders) > 0 {
+		defenders = defenderSpans(d, list[:n])
+	}
 	if n > 0 && err != nil {
 		list[n-1].Status, list[n-1].Reason = codes.Error, string(err.Code)
 		if e.TimedOut() {
@@ -102,7 +106,23 @@ func (t *tracer) children(e *pipeline.Envelope, root trace.Span) {
 	for i := range list[:n] {
 		list[i].Attrs = attrs[i : i+1 : i+1]
 	}
-	t.tracing.EmitChildren(root, list[:n])
+	t.tracing.EmitChildren(root, append(list[:n:n], defenders...))
+}
+
+// defenderSpans are the spans of the defenders, below the one of their stage.
+func defenderSpans(d *pipeline.Decision, stages []telemetry.Child) []telemetry.Child {
+	var parent trace.SpanID
+	for i := range stages {
+		if stages[i].Name == "defend" {
+			parent = telemetry.NewSpanID()
+			stages[i].ID = parent
+		}
+	}
+	out := make([]telemetry.Child, len(d.Defenders))
+	for i, t := range d.Defenders {
+		out[i] = telemetry.Child{Name: "defend." + t.Name, Start: pipeline.WallTime(t.Begin), End: pipeline.WallTime(t.End), ParentID: parent}
+	}
+	return out
 }
 
 // modelSpan traces one model call by the GenAI conventions.

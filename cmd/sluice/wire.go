@@ -15,6 +15,7 @@ import (
 	"sluice/stages/defend"
 	"sluice/stages/dispatch"
 	"sluice/stages/dispatch/agent"
+	"sluice/stages/dispatch/methods/approvals"
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/outbound"
@@ -37,6 +38,9 @@ func (g *Gateway) buildEngine(ctx context.Context) error {
 	snap := g.conf.Current()
 	g.bootID = uuid.NewString()
 	if err := g.buildEdge(snap); err != nil {
+		return err
+	}
+	if err := g.buildDefence(ctx, snap); err != nil {
 		return err
 	}
 	for _, build := range []func(*config.Snapshot) error{g.buildOuterStages, g.buildRuns, g.buildMethods, g.buildDispatch, g.buildPipeline, g.buildHooks, g.buildHTTP} {
@@ -80,14 +84,14 @@ func (g *Gateway) buildOuterStages(snap *config.Snapshot) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.defend, err = defend.New(g.defendConfig(snap), scorers, defend.Deps{Resume: g.resume, Broadcaster: g.edge, Log: g.log}); err != nil {
+	if s.defend, err = defend.New(g.defendConfig(snap), scorers, g.defendDeps()); err != nil {
 		return err
 	}
 	if g.channels, err = g.openChannels(snap); err != nil {
 		return err
 	}
 	if s.adapter, err = adapter.New(section[adapter.Config](snap, "adapter"), g.channels.senders,
-		adapter.Deps{Store: groupCommit{g.store, func() *persist.Stage { return s.persist }}, Resume: g.resume, Log: g.log}); err != nil {
+		adapter.Deps{Store: groupCommit{g.store, func() *persist.Stage { return s.persist }}, Resume: g.resume, Guard: g.guardDelivery, Log: g.log}); err != nil {
 		return err
 	}
 	s.persist, err = persist.New(section[persist.Config](snap, "persist"), g.store, g.resume, g.log)
@@ -130,8 +134,19 @@ func (g *Gateway) buildRuns(snap *config.Snapshot) (err error) {
 	g.trace = &tracer{tracing: g.tel.Tracing}
 	g.runs, err = agent.NewRegistry(section[agent.Config](snap, "agent"), agent.Deps{
 		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Lanes: g.stages.schedule, Log: g.log, Span: g.trace.modelSpan,
-		Notices: func(key string) []string { return g.system.Notices(key) }})
+		Notices: g.notices})
 	return err
+}
+
+// notices are what waits for a session's next turn; the turn that reads somebody else's
+// words is tainted by them.
+func (g *Gateway) notices(key string) []string {
+	if origin := g.system.ForeignNotices(key); origin != "" {
+		if err := g.defence.policy.Taint(key, origin); err != nil {
+			g.log.Warn("foreign content in a session could not be noted apart", "err", err)
+		}
+	}
+	return g.system.Notices(key)
 }
 
 func (g *Gateway) buildMethods(snap *config.Snapshot) error {
@@ -140,7 +155,8 @@ func (g *Gateway) buildMethods(snap *config.Snapshot) error {
 	}
 	active := g.stages.schedule.Active
 	g.sessions = sessions.New(sessions.Deps{Store: g.store, StorePath: g.path, Runs: g.runs, Active: active,
-		Live: g.live, AgentExists: g.agentExists})
+		Live: g.live, AgentExists: g.agentExists, Approvals: g.defence.broker.Replay})
+	g.approvals = approvals.New(brokerMethods{g.defence.broker})
 	g.chat = chat.New(chat.Deps{Store: g.store, Runs: g.runs, Active: active, Live: g.live, Channels: g.channels.available,
 		Models: g.system.Models, Commands: g.system.Commands, Events: g.edge, Queue: g.system.Queue})
 	g.outbound = outbound.New(outbound.Deps{Channels: g.channels.available})
@@ -209,7 +225,7 @@ func (g *Gateway) warnings() []string {
 			}
 		}
 	}
-	return append(w, g.conf.Status().Warnings...)
+	return append(append(w, g.defenceWarnings()...), g.conf.Status().Warnings...)
 }
 
 // auth is who may connect, with the made token where none is configured.

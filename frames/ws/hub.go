@@ -82,6 +82,8 @@ func (s *Server) Wanted(ev *frames.Event) bool {
 		return s.subscribed.Sessions() > 0
 	case frames.ReachSession:
 		return s.subscribed.Sessions() > 0 || s.subscribed.Keyed() > 0
+	case frames.ReachApprovals:
+		return s.subscribed.Keyed() > 0
 	}
 	return s.count.Load() > 0
 }
@@ -131,6 +133,9 @@ func (f *fanout) reaches(c *Conn, peer *frames.Peer) bool {
 	case frames.ReachSession:
 		_, ok := c.subs.Has(ev.SessionKey)
 		return ok || c.subs.Sessions()
+	case frames.ReachApprovals:
+		o, ok := c.subs.Has(ev.SessionKey)
+		return ok && o.IncludeApprovals
 	case frames.ReachRun:
 		return c.caps.Load()&capToolEvents != 0
 	case frames.ReachReaders:

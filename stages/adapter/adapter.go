@@ -44,6 +44,9 @@ type Deps struct {
 	Store storage.Store
 	// Resume continues a parked envelope: the pipeline's Resume.
 	Resume func(*pipeline.Envelope, error)
+	// Guard looks at every message that is about to leave: it may change its text, and an
+	// error refuses it. nil lets all pass.
+	Guard func(d *pipeline.Delivery) *frames.Error
 	// Log may be nil.
 	Log *slog.Logger
 	// Random is the source of the jitter, in [0,1); nil means math/rand.
@@ -221,6 +224,11 @@ func (s *Stage) prepare(e *pipeline.Envelope) ([]*job, error) {
 		}
 		if d.Err = s.Unavailable(d.Channel); d.Err != nil {
 			continue
+		}
+		if s.deps.Guard != nil {
+			if d.Err = s.deps.Guard(d); d.Err != nil {
+				continue
+			}
 		}
 		if d.Key == "" {
 			d.Key = uuid.NewString()

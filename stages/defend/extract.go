@@ -37,7 +37,7 @@ func fieldOf(name []byte) field {
 	switch string(name) {
 	case "prompt", "message", "text", "input",
 		"task", "question", "options", "objective", "initialMessage", "continuationMessage",
-		"extraSystemPrompt", "sourcePromptPrefix":
+		"extraSystemPrompt", "sourcePromptPrefix", "filename", "fileName":
 		return fieldPrompt
 	case "command", "shell", "bash", "exec",
 		"argv", "commandArgv", "commandText", "rawCommand", "cmd", "script":
@@ -55,6 +55,8 @@ func fieldOf(name []byte) field {
 		return fieldJSON
 	case "attachments", "attachment":
 		return fieldAttachment
+	case "buffer":
+		return fieldContent
 	}
 	return fieldNone
 }
@@ -240,9 +242,17 @@ func (w *walker) session() bool {
 	}
 	raw, err := w.dec.ReadValue()
 	if err == nil && len(raw) <= maxHintBytes {
-		w.a.SessionKey = string(frames.Unquote(nil, raw))
+		w.a.SessionKey = canonical(string(frames.Unquote(nil, raw)))
 	}
 	return true // an error is met again by the next read
+}
+
+// canonical is the name by which a session is known; what is no key stays as it is.
+func canonical(key string) string {
+	if k, err := frames.ParseSessionKey(key); err == nil {
+		return k.Canonical(frames.DefaultAgent)
+	}
+	return key
 }
 
 // provenance reads what a client says about where its message comes from: a bridge that

@@ -116,11 +116,11 @@ func TestOrigins(t *testing.T) {
 	}{
 		{pipeline.SourceWire, owner, "chat.send", `{"sessionKey":"s","message":"x"}`, defend.OriginOwner, ""},
 		{pipeline.SourceWire, nil, "chat.send", `{"sessionKey":"s","message":"x"}`, defend.OriginUnknown, ""},
-		{pipeline.SourceWire, node, "node.event", `{"sessionKey":"s","payload":{"text":"x"}}`, defend.OriginTool, "taint s tool"},
-		{pipeline.SourceHook, nil, "agent", `{"sessionKey":"s","message":"x"}`, defend.OriginSender, "taint s sender"},
-		{pipeline.SourceHook, owner, "agent", `{"sessionKey":"s","message":"x"}`, defend.OriginSender, "taint s sender"},
-		{pipeline.SourceWire, owner, "talk.session.submitToolResult", `{"sessionKey":"s","text":"x"}`, defend.OriginTool, "taint s tool"},
-		{pipeline.SourceWire, owner, "agent", `{"sessionKey":"s","message":"x","inputProvenance":{"kind":"external_user"}}`, defend.OriginSender, "taint s sender"},
+		{pipeline.SourceWire, node, "node.event", `{"sessionKey":"s","payload":{"text":"x"}}`, defend.OriginTool, "taint agent:main:s tool"},
+		{pipeline.SourceHook, nil, "agent", `{"sessionKey":"s","message":"x"}`, defend.OriginSender, "taint agent:main:s sender"},
+		{pipeline.SourceHook, owner, "agent", `{"sessionKey":"s","message":"x"}`, defend.OriginSender, "taint agent:main:s sender"},
+		{pipeline.SourceWire, owner, "talk.session.submitToolResult", `{"sessionKey":"s","text":"x"}`, defend.OriginTool, "taint agent:main:s tool"},
+		{pipeline.SourceWire, owner, "agent", `{"sessionKey":"s","message":"x","inputProvenance":{"kind":"external_user"}}`, defend.OriginSender, "taint agent:main:s sender"},
 		{pipeline.SourceWire, node, "node.event", `{"text":"x","inputProvenance":{"kind":"owner"}}`, defend.OriginTool, ""},
 	} {
 		lease := bufpool.Get(len(c.params) + 128)

@@ -34,6 +34,15 @@ func (m *Manager) Watch(ctx context.Context) error {
 	limits := m.limits()
 	debounce := time.NewTimer(time.Hour)
 	debounce.Stop()
+	// The store may live in the same folder and never be quiet: patience ends.
+	var dueBy time.Time
+	settle := func() {
+		wait := ms(m.limits().ReloadDebounceMs)
+		if dueBy.IsZero() {
+			dueBy = time.Now().Add(patience * wait)
+		}
+		debounce.Reset(max(0, min(wait, time.Until(dueBy))))
+	}
 	poll := time.NewTimer(pollAfter(limits))
 	defer debounce.Stop()
 	defer poll.Stop()
@@ -48,15 +57,16 @@ func (m *Manager) Watch(ctx context.Context) error {
 			}
 			// Any event counts: a ConfigMap is swapped by renaming another name.
 			// Reload compares bytes, so a neighbour's write costs one read.
-			debounce.Reset(ms(m.limits().ReloadDebounceMs))
+			settle()
 		case err, ok := <-errs:
 			if !ok {
 				errs = nil
 				continue
 			}
 			m.opts.Log.Warn("watching the config folder failed", "error", err)
-			debounce.Reset(ms(m.limits().ReloadDebounceMs))
+			settle()
 		case <-debounce.C:
+			dueBy = time.Time{}
 			_ = m.Reload() // logged and kept in Status
 		case <-poll.C:
 			limits = m.limits()
@@ -67,6 +77,10 @@ func (m *Manager) Watch(ctx context.Context) error {
 		}
 	}
 }
+
+// patience is how many times ReloadDebounceMs a change waits at most for the folder to be
+// quiet.
+const patience = 5
 
 func (m *Manager) limits() Config { return m.opts.limits(m.cur.Load()) }
 

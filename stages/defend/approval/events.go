@@ -93,7 +93,7 @@ func (b *Broker) announceSession(e *entry, phase string, atMs int64) {
 	b.mu.Lock()
 	s := e.snapshot(false)
 	b.mu.Unlock()
-	b.deps.Events.Broadcast(frames.Event{Name: "session.approval", Scope: frames.ScopeApprovals, Reach: frames.ReachSession,
+	b.deps.Events.Broadcast(frames.Event{Name: "session.approval", Scope: frames.ScopeApprovals, Reach: frames.ReachApprovals,
 		SessionKey: e.stream, Payload: b.encode(sessionEvent{e.stream, e.stream, atMs, phase, s})})
 }
 

@@ -60,20 +60,15 @@ type Result struct {
 
 // Config are the settings of the defender.
 type Config struct {
-	// ReviewFrom and BlockFrom are the scores from which a command is reviewed and blocked.
-	ReviewFrom float64 `json:"reviewFrom"`
-	BlockFrom  float64 `json:"blockFrom"`
-	// Limits bound the evaluation of one command.
-	Limits shell.Limits `json:"limits"`
-	// Installers are hosts whose install scripts are reviewed and not blocked when they are
-	// piped into a shell over HTTPS. An empty list means none.
-	Installers []string `json:"installers"`
-	// Allowed are beginnings of simple commands, word by word, that are not reviewed. They
-	// are compared after parsing, with each simple command of a line; what blocks, blocks
-	// all the same. Names of shells, interpreters and wrappers are refused.
-	Allowed []string `json:"allowed"`
-	// QuickBytes is the size up to which commands are judged on the stage's worker.
-	QuickBytes int `json:"quickBytes"`
+	// ReviewFrom and BlockFrom are the scores from which a command is reviewed and blocked;
+	// in a gateway they are defend.reviewThreshold and blockThreshold.
+	ReviewFrom float64 `json:"-"`
+	BlockFrom  float64 `json:"-"`
+
+	Limits     shell.Limits `json:"limits" doc:"bounds of the evaluation of one command; what is beyond is reviewed"`
+	Installers []string     `json:"installers" doc:"hosts whose install scripts are reviewed and not blocked when they are piped into a shell over HTTPS; an empty list means none" max:"1024" reload:"hot"`
+	Allowed    []string     `json:"allowed" doc:"beginnings of simple commands, word by word, that are not reviewed. They are compared after parsing, with each simple command of a line; what blocks, blocks all the same. Shells, interpreters and wrappers are refused" max:"1024" reload:"hot"`
+	QuickBytes int          `json:"quickBytes" doc:"size up to which a command is judged on the stage's worker" unit:"bytes" min:"1024" max:"65536" reload:"restart"`
 }
 
 // Default returns the settings that the published figures were measured with.
@@ -86,6 +81,7 @@ func Default() Config {
 // Validate names the setting that is wrong.
 func (c Config) Validate() error {
 	switch {
+	case c.ReviewFrom == 0 && c.BlockFrom == 0: // a section of a file, which does not have them
 	case c.ReviewFrom <= 0 || c.ReviewFrom >= c.BlockFrom || c.BlockFrom > 100:
 		return fmt.Errorf("command: reviewFrom (%g) must be above 0 and below blockFrom (%g), which must not be above 100", c.ReviewFrom, c.BlockFrom)
 	case c.Limits.Bytes < 1 || c.Limits.Bytes > 1<<20:
@@ -121,6 +117,9 @@ type Judge struct {
 func New(cfg Config) (*Judge, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if cfg.BlockFrom == 0 {
+		cfg.ReviewFrom, cfg.BlockFrom = Default().ReviewFrom, Default().BlockFrom
 	}
 	set, err := rules.Compile()
 	if err != nil {

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"sluice/pipeline"
 	"sluice/stages/defend"
@@ -11,7 +12,7 @@ import (
 // Defender asks a Judge about every command of an action. It implements defend.Defender
 // and defend.Quick.
 type Defender struct {
-	judge   *Judge
+	judge   atomic.Pointer[Judge]
 	results sync.Pool
 }
 
@@ -22,28 +23,41 @@ var (
 
 // NewDefender returns a Defender over judge.
 func NewDefender(judge *Judge) *Defender {
-	return &Defender{judge: judge, results: sync.Pool{New: func() any { return new(Result) }}}
+	d := &Defender{results: sync.Pool{New: func() any { return new(Result) }}}
+	d.judge.Store(judge)
+	return d
+}
+
+// Reload compiles cfg and judges by it from the next command on; on an error the one in
+// force stays.
+func (d *Defender) Reload(cfg Config) error {
+	judge, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	d.judge.Store(judge)
+	return nil
 }
 
 // Name implements defend.Defender.
 func (d *Defender) Name() string { return "command" }
 
 // QuickBytes implements defend.Quick.
-func (d *Defender) QuickBytes() int { return d.judge.cfg.QuickBytes }
+func (d *Defender) QuickBytes() int { return d.judge.Load().cfg.QuickBytes }
 
 // Assess implements defend.Defender: the worst command counts, with its reasons.
 func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findings) error {
 	r := d.results.Get().(*Result)
 	defer d.results.Put(r)
-	worst := 0.0
+	worst, judge := 0.0, d.judge.Load()
 	for i, text := range a.Commands {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if i < len(a.Argv) && a.Argv[i] != nil {
-			d.judge.AssessArgs(r, a.Argv[i])
+			judge.AssessArgs(r, a.Argv[i])
 		} else {
-			d.judge.Assess(r, text)
+			judge.Assess(r, text)
 		}
 		d.report(r, f)
 		worst = max(worst, r.Score)

@@ -299,7 +299,12 @@ func (g *Guard) name(path string) string {
 
 func (g *Guard) tell(ctx context.Context, c Change) {
 	g.Stats.Changes.Add(1)
-	g.deps.Log.Warn("host integrity", "change", c.String(), "by", c.By)
+	level := slog.LevelWarn
+	switch c.What {
+	case Created, Added, Removed, Accepted, Readable, Restored:
+		level = slog.LevelInfo
+	}
+	g.deps.Log.Log(ctx, level, "host integrity", "change", c.String(), "by", c.By)
 	if g.deps.Changed != nil {
 		g.deps.Changed(ctx, c)
 	}

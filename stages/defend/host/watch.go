@@ -3,6 +3,8 @@ package host
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -63,11 +65,14 @@ func (g *Guard) loop(ctx context.Context, w *fsnotify.Watcher) {
 		select {
 		case <-ctx.Done():
 			return
-		case _, ok := <-events:
+		case ev, ok := <-events:
 			if !ok {
 				events = nil
 				g.watching.Store(false)
 				continue
+			}
+			if !g.concerns(ev.Name) {
+				continue // a neighbour in the same folder: the store is never quiet
 			}
 			if dueBy.IsZero() {
 				dueBy = time.Now().Add(10 * settle)
@@ -87,6 +92,17 @@ func (g *Guard) loop(ctx context.Context, w *fsnotify.Watcher) {
 			next.Reset(interval)
 		}
 	}
+}
+
+// concerns reports whether a change of path may change a protected file: it is one, or in
+// one, or a folder above one.
+func (g *Guard) concerns(path string) bool {
+	for _, root := range g.roots {
+		if path == root || strings.HasPrefix(path, root+string(filepath.Separator)) || strings.HasPrefix(root, path+string(filepath.Separator)) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxWatches bounds the folders that the system is asked about.

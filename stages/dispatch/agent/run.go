@@ -48,6 +48,8 @@ type Input struct {
 	AtMs      int64  `json:"atMs"`
 	// From is the client that sent it, when queue mode collect kept it waiting.
 	From string `json:"from,omitzero"`
+	// Foreign names where it comes from when it is not the owner's words.
+	Foreign string `json:"foreign,omitzero"`
 }
 
 // Run is one agent turn. It implements pipeline.Work.
@@ -125,6 +127,19 @@ func (r *Run) SpanContext() trace.SpanContext { return r.parent }
 // Judged implements defend's Judged: a run is made by a request that has passed defend,
 // and takes in messages of such requests only.
 func (r *Run) Judged() bool { return true }
+
+// Foreign implements defend's Foreign: where a message of the run comes from that is not
+// its owner's; empty when all are.
+func (r *Run) Foreign() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, in := range r.inputs {
+		if in.Foreign != "" {
+			return in.Foreign
+		}
+	}
+	return ""
+}
 
 // SessionID is the session that the run's messages are stored under.
 func (r *Run) SessionID() string {

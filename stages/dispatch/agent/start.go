@@ -52,7 +52,7 @@ func (g *Registry) Start(e *pipeline.Envelope, s Start) error {
 	if strings.ContainsRune(s.Text, 0) {
 		return frames.Invalid("message must not contain null bytes")
 	}
-	in := Input{RunID: s.RunID, Text: s.Text, MessageID: uuid.NewString(), AtMs: time.Now().UnixMilli()}
+	in := Input{RunID: s.RunID, Text: s.Text, MessageID: uuid.NewString(), AtMs: time.Now().UnixMilli(), Foreign: e.Foreign}
 	if s.Collect && e.Peer != nil {
 		in.From = orElse(e.Peer.Client.ID, "operator")
 	}

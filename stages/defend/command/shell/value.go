@@ -171,14 +171,10 @@ type Set struct {
 
 // Limits bound one Run. The zero value of a field is not valid; see DefaultLimits.
 type Limits struct {
-	// Bytes is the longest line; a longer one is not read.
-	Bytes int `json:"bytes"`
-	// Depth is how deep commands may be nested in strings, substitutions and blocks.
-	Depth int `json:"depth"`
-	// Calls is how many simple commands are traced.
-	Calls int `json:"calls"`
-	// Work is how many bytes are produced by evaluation in all.
-	Work int `json:"work"`
+	Bytes int `json:"bytes" doc:"longest line; a longer one is not read" unit:"bytes" min:"1024" max:"1048576" reload:"hot"`
+	Depth int `json:"depth" doc:"how deep commands may be nested in strings, substitutions and blocks" min:"4" max:"64" reload:"hot"`
+	Calls int `json:"calls" doc:"simple commands that are traced" min:"16" max:"65536" reload:"hot"`
+	Work  int `json:"work" doc:"bytes that evaluation may produce in all" unit:"bytes" min:"4096" max:"67108864" reload:"hot"`
 }
 
 // DefaultLimits allow what people write and stop bombs within a few milliseconds.

@@ -93,7 +93,7 @@ func (w *world) Broadcast(ev frames.Event) {
 	for _, c := range w.clients {
 		switch {
 		case !c.peer.Scopes.Allows(ev.Scope), ev.Reach == frames.ReachConn && c.peer.ConnID != ev.ConnID:
-		case ev.Reach == frames.ReachSession && c.session != ev.SessionKey:
+		case ev.Reach == frames.ReachApprovals && c.session != ev.SessionKey:
 		default:
 			c.add(frames.AppendEventTail(frames.AppendEventHead(nil, ev.Name, ev.Payload), 0, nil))
 		}

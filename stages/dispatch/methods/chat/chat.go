@@ -24,7 +24,7 @@ type Deps struct {
 	Commands func() any
 	Events   frames.Broadcaster
 	// Queue keeps a text for the session's next turn (system-event's queue).
-	Queue func(sessionKey, text string) error
+	Queue func(sessionKey, text, foreign string) error
 	// Channels lists the channels that this gateway can send through.
 	Channels func() []string
 }

@@ -24,7 +24,7 @@ func newWorld(tb testing.TB) (*methodstest.World, *queue) {
 	return methodstest.New(tb, methodstest.Options{}, func(w *methodstest.World) []dispatch.Method {
 		f := chat.New(chat.Deps{Store: w.Store, Runs: w.Runs, Active: w.Schedule.Active, Live: w.Live, Events: w.Events,
 			Models: func(string) any { return []any{} }, Commands: func() any { return []any{} },
-			Queue: func(session, text string) error { q.add(session, text); return nil }, Channels: func() []string { return []string{"webhook"} }})
+			Queue: func(session, text, _ string) error { q.add(session, text); return nil }, Channels: func() []string { return []string{"webhook"} }})
 		return f.Methods()
 	}), q
 }

@@ -27,7 +27,7 @@ func (f *Family) wake(_ context.Context, e *pipeline.Envelope) error {
 		return frames.Invalid("text required")
 	}
 	if p.Mode != "now" {
-		if err := f.deps.Queue(e.SessionKey, text); err != nil {
+		if err := f.deps.Queue(e.SessionKey, text, e.Foreign); err != nil {
 			return err
 		}
 		return e.AnswerValue(map[string]any{"ok": true})

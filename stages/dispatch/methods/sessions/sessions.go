@@ -29,6 +29,8 @@ type Deps struct {
 	Active      func(sessionKey string) (holder string, waiting []string)
 	Live        func(sessionKey string) sessionview.Live
 	AgentExists func(id string) bool
+	// Approvals lists what waits for an approval in a session; nil lists nothing.
+	Approvals func(sessionKey string) []jsontext.Value
 }
 
 // Family holds the handlers.
@@ -240,7 +242,11 @@ func (f *Family) messagesSubscribe(_ context.Context, e *pipeline.Envelope) erro
 	}
 	answer := map[string]any{"subscribed": true, "key": key}
 	if p.IncludeApprovals {
-		answer["approvalReplay"] = map[string]any{"sessionKey": key, "updatedAtMs": nowMs(), "approvals": []any{}, "truncated": false}
+		waiting := []jsontext.Value{}
+		if f.deps.Approvals != nil {
+			waiting = append(waiting, f.deps.Approvals(key)...)
+		}
+		answer["approvalReplay"] = map[string]any{"sessionKey": key, "updatedAtMs": nowMs(), "approvals": waiting, "truncated": false}
 	}
 	return e.AnswerValue(answer)
 }

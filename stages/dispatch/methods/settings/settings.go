@@ -30,6 +30,9 @@ type Deps struct {
 	// Hold keeps back what a write would do to its own author, such as closing the
 	// connections of a replaced secret, until the result is called; nil keeps nothing.
 	Hold func() (release func())
+	// Written is told of each write of the file and who asked for it, before the answer; nil
+	// is told nothing.
+	Written func(ctx context.Context, by string)
 }
 
 // Family holds the handlers.

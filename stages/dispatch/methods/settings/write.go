@@ -56,7 +56,7 @@ type stats struct {
 const doctorHint = "Recommended follow-up: run sluice doctor in a terminal on the gateway's machine."
 
 // set answers config.set: the whole document is replaced.
-func (f *Family) set(_ context.Context, e *pipeline.Envelope) error {
+func (f *Family) set(ctx context.Context, e *pipeline.Envelope) error {
 	p, err := f.writing(e)
 	if err != nil {
 		return err
@@ -65,11 +65,12 @@ func (f *Family) set(_ context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return refusal(err)
 	}
+	f.written(ctx, e)
 	return e.AnswerValue(res)
 }
 
 // patch answers config.patch: a merge into the document.
-func (f *Family) patch(_ context.Context, e *pipeline.Envelope) error {
+func (f *Family) patch(ctx context.Context, e *pipeline.Envelope) error {
 	p, err := f.writing(e)
 	if err != nil {
 		return err
@@ -81,6 +82,7 @@ func (f *Family) patch(_ context.Context, e *pipeline.Envelope) error {
 	if res.Noop {
 		return e.AnswerValue(res)
 	}
+	f.written(ctx, e)
 	// Only what this patch changed; a key that was set back needs no restart any more.
 	pending := f.deps.Manager.Status().RestartPending
 	waiting := slices.DeleteFunc(slices.Clone(res.RestartPaths), func(key string) bool { return !slices.Contains(pending, key) })
@@ -89,7 +91,7 @@ func (f *Family) patch(_ context.Context, e *pipeline.Envelope) error {
 
 // apply answers config.apply: like set, and the caller wants all of it in force. What
 // only a restart brings into force is named, also when an earlier write changed it.
-func (f *Family) apply(_ context.Context, e *pipeline.Envelope) error {
+func (f *Family) apply(ctx context.Context, e *pipeline.Envelope) error {
 	p, err := f.writing(e)
 	if err != nil {
 		return err
@@ -98,6 +100,7 @@ func (f *Family) apply(_ context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return refusal(err)
 	}
+	f.written(ctx, e)
 	return f.answer(e, "config.apply", p, res, f.deps.Manager.Status().RestartPending)
 }
 
@@ -118,6 +121,12 @@ func (f *Family) writing(e *pipeline.Envelope) (*writeParams, error) {
 		e.AfterAnswer(func(bool) { release() })
 	}
 	return p, nil
+}
+
+func (f *Family) written(ctx context.Context, e *pipeline.Envelope) {
+	if f.deps.Written != nil {
+		f.deps.Written(ctx, e.Peer.Identity)
+	}
 }
 
 // answer is the answer of patch and apply; waiting are the keys that need a restart.

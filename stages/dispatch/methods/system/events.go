@@ -60,7 +60,7 @@ func (f *Family) systemEvent(ctx context.Context, e *pipeline.Envelope) error {
 		return frames.Invalid("wake is not supported by this gateway yet; send a message with chat.send instead")
 	}
 	if !node {
-		if err := f.Queue(key, text); err != nil {
+		if err := f.Queue(key, text, e.Foreign); err != nil {
 			return err
 		}
 	}
@@ -131,17 +131,18 @@ type eventQueue struct {
 	items []queuedEvent
 }
 
-type queuedEvent struct{ session, text string }
+// foreign is the origin of a text that is not the owner's.
+type queuedEvent struct{ session, text, foreign string }
 
 func newEventQueue(limit int) *eventQueue { return &eventQueue{max: limit} }
 
-func (q *eventQueue) add(session, text string) {
+func (q *eventQueue) add(ev queuedEvent) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.items) == q.max {
 		q.items = q.items[1:]
 	}
-	q.items = append(q.items, queuedEvent{session, text})
+	q.items = append(q.items, ev)
 }
 
 func (q *eventQueue) all() []string {
@@ -171,18 +172,32 @@ func (q *eventQueue) take(session string) []string {
 	return texts
 }
 
-// Queue keeps a text for the session's next turn; one over eventBytes is refused.
-func (f *Family) Queue(sessionKey, text string) error {
+// Queue keeps a text for the session's next turn; one over eventBytes is refused. foreign
+// names where it comes from when it is not the owner's.
+func (f *Family) Queue(sessionKey, text, foreign string) error {
 	if len(text) > f.cfg.EventBytes {
 		return frames.Invalid("text has %d bytes; at most %d (system.eventBytes) wait for a turn. Send it with chat.send instead", len(text), f.cfg.EventBytes)
 	}
-	f.queued.add(sessionKey, text)
+	f.queued.add(queuedEvent{sessionKey, text, foreign})
 	return nil
 }
 
 // Notices returns and removes what system-event has queued for a session: the next
 // turn tells the model.
 func (f *Family) Notices(sessionKey string) []string { return f.queued.take(sessionKey) }
+
+// ForeignNotices is the origin of a queued text of the session that is not its owner's;
+// empty when there is none.
+func (f *Family) ForeignNotices(sessionKey string) string {
+	f.queued.mu.Lock()
+	defer f.queued.mu.Unlock()
+	for _, it := range f.queued.items {
+		if it.session == sessionKey && it.foreign != "" {
+			return it.foreign
+		}
+	}
+	return ""
+}
 
 // lastHeartbeat: this version runs no heartbeat turns, so there was none.
 func (f *Family) lastHeartbeat(_ context.Context, e *pipeline.Envelope) error {
