@@ -49,18 +49,13 @@ func quarantineDir(loc location, cfg defend.Config) string {
 // made (a first baseline, a bundle put in force) is in the ledger already.
 func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err error) {
 	d := &g.defence
-	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+	if err = g.openLedger(snap); err != nil {
 		return err
-	}
-	if d.ledger, err = ledger.Open(ledgerDir(g.loc), section[ledger.Config](snap, "defend.ledger"), ledger.Deps{Redact: d.secrets.Redact,
-		QuarantineDir: quarantineDir(g.loc, section[defend.Config](snap, "defend")), Log: g.log}); err != nil {
-		return fmt.Errorf("the ledger in %s cannot be opened: %w", ledgerDir(g.loc), err)
 	}
 	if err = g.buildPolicy(ctx, snap); err != nil {
 		return err
 	}
-	if d.host, err = host.New(ctx, section[host.Config](snap, "defend.host"), host.Deps{Store: metaState{g}, Files: g.protected(snap),
-		Changed: g.hostChanged, Log: g.log}); err != nil {
+	if err = g.openHost(ctx, section[host.Config](snap, "defend.host"), g.protected(snap)); err != nil {
 		return err
 	}
 	if d.reputation, err = reputation.New(section[reputation.Config](snap, "defend.reputation"), reputation.Deps{Log: g.log,
@@ -68,6 +63,25 @@ func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err 
 		return err
 	}
 	d.broker, err = approval.New(section[approval.Config](snap, "defend.approval"), g.approvalDeps())
+	return err
+}
+
+// openLedger takes the writer's place of the ledger; the secrets defender redacts for it.
+func (g *Gateway) openLedger(snap *config.Snapshot) (err error) {
+	d := &g.defence
+	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+		return err
+	}
+	if d.ledger, err = ledger.Open(ledgerDir(g.loc), section[ledger.Config](snap, "defend.ledger"), ledger.Deps{Redact: d.secrets.Redact,
+		QuarantineDir: quarantineDir(g.loc, section[defend.Config](snap, "defend")), Log: g.log}); err != nil {
+		return fmt.Errorf("the ledger in %s cannot be opened: %w", ledgerDir(g.loc), err)
+	}
+	return nil
+}
+
+// openHost holds files to the baseline in the store; the ledger must be open.
+func (g *Gateway) openHost(ctx context.Context, cfg host.Config, files []host.Protected) (err error) {
+	g.defence.host, err = host.New(ctx, cfg, host.Deps{Store: metaState{g}, Files: files, Changed: g.hostChanged, Log: g.log})
 	return err
 }
 

@@ -56,6 +56,8 @@ var exempt = map[string]string{
 	"github.detail": reads, "github.preview": reads, "github.image": reads,
 	"memory.sessionBackfill.preview": reads,
 
+	"sluice.ledger.release": operates, "sluice.integrity.status": operates, "sluice.integrity.accept": operates,
+
 	"tts.enable": switches, "tts.disable": switches, "tts.setProvider": switches, "tts.setPersona": switches,
 	"voicewake.set": switches, "set-heartbeats": switches, "secrets.reload": switches,
 	"skills.curator.pin": switches, "skills.curator.unpin": switches, "skills.curator.restore": switches,
@@ -71,6 +73,7 @@ var exempt = map[string]string{
 
 const (
 	reads    = "reads state"
+	operates = "of an operator with operator.admin alone (the handler refuses nodes, hooks and turns); its params are numbers"
 	switches = "changes a setting by name; carries no text that an assistant reads or a machine runs"
 )
 

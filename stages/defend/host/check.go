@@ -253,5 +253,8 @@ func describe(alert []Change) string {
 	if len(alert) == 0 {
 		return "no alert"
 	}
+	if len(alert) == 1 {
+		return "an alert of 1 change"
+	}
 	return fmt.Sprintf("an alert of %d changes", len(alert))
 }
