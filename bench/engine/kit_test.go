@@ -138,7 +138,7 @@ func (r *rig) outer(tb testing.TB) (err error) {
 		AgentExists: func(id string) bool { return id == frames.DefaultAgent }, Log: r.log}); err != nil {
 		return err
 	}
-	scorer, err := rules.New(rules.Default())
+	scorer, err := rules.New(rules.FirstRuntime())
 	if err != nil {
 		return err
 	}

@@ -168,11 +168,13 @@ func TestRemovedMethods(t *testing.T) {
 	p := g.operator(t)
 	for method, params := range map[string]string{
 		"node.invoke":           `{"nodeId":"n","command":"system.run","params":{"approved":true,"approvalDecision":"allow-always"},"idempotencyKey":"k"}`,
-		"exec.approval.resolve": `{"id":"x","decision":"allow-always"}`, "exec.approvals.set": `{"file":{"version":1}}`, "tools.invoke": `{"tool":"exec"}`,
+		"exec.approvals.set": `{"file":{"version":1}}`, "tools.invoke": `{"tool":"exec"}`,
 		"plugins.install": `{"spec":"evil"}`, "update.run": `{}`, "terminal.open": `{}`, "agents.files.set": `{"agentId":"main","name":"../../x","content":"y"}`,
 	} {
 		p.call(method, params).refused(t, "INVALID_REQUEST", "unknown method: "+method)
 	}
+	// Approvals are native: what nobody asked for cannot be allowed.
+	p.call("exec.approval.resolve", `{"id":"x","decision":"allow-always"}`).refused(t, "INVALID_REQUEST", "unknown or expired approval id")
 	p.bye()
 }
 

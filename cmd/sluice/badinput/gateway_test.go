@@ -104,11 +104,16 @@ func spawn(t testing.TB, set settings) *gateway {
 	return g
 }
 
+// defended: what is blocked is said here and not by a model, and what a model fears is
+// reported and passes, for these tests are about other things.
+var defended = settings{"defend.review": "allow",
+	"defend.rules.promptInjectionPatterns": []string{`ignore\s+all\s+previous\s+instructions`, `reveal\s+the\s+system\s+prompt`}}
+
 // writeConfig writes dotted keys as nested JSON.
 func writeConfig(t testing.TB, path string, set settings) {
 	t.Helper()
 	root := map[string]any{}
-	for key, v := range set {
+	for key, v := range defended.and(set) {
 		at := root
 		parts := strings.Split(key, ".")
 		for _, p := range parts[:len(parts)-1] {

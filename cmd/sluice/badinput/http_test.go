@@ -158,7 +158,7 @@ func TestHookPath(t *testing.T) {
 	t.Parallel()
 	m := startModel(t)
 	g := hooked(t, m.settings().and(settings{"hooks.path": "/in", "hooks.maxBodyBytes": 1 << 20}))
-	if res := g.hook(t, "/in/agent", `{"message":"`+strings.Repeat("a", 20_000)+`","pad":"`+strings.Repeat("a", 512<<10)+`"}`); res.StatusCode != 200 {
+	if res := g.hook(t, "/in/agent", `{"message":"`+strings.Repeat("a word ", 3_000)+`","pad":"`+strings.Repeat("a", 512<<10)+`"}`); res.StatusCode != 200 {
 		t.Errorf("%s %s", res.Status, res.body)
 	}
 	if res := g.hook(t, "/hooks/agent", `{"message":"a"}`); res.StatusCode != 404 {

@@ -177,7 +177,7 @@ func (d *Defender) conclude(verdicts []verdict, more int, f *defend.Findings) {
 	hit := func(risk int, tag, reason string) {
 		if !done[tag] {
 			done[tag] = true
-			f.Hit(float64(risk), tag, reason)
+			f.Add(risk, tag, reason)
 		}
 	}
 	missing := more
