@@ -13,6 +13,7 @@ package security
 
 import (
 	"context"
+	"slices"
 
 	"sluice/frames"
 	"sluice/pipeline"
@@ -61,8 +62,13 @@ func operator(e *pipeline.Envelope) (string, error) {
 	return e.Peer.Identity, nil
 }
 
-// maxEntries bounds one release; the ledger takes no more.
-const maxEntries = 1024
+const (
+	// maxEntries bounds one release; the ledger takes no more.
+	maxEntries = 1024
+	// maxEntry is the largest number that JSON keeps exactly; what is below 1 is decoded as
+	// a larger one.
+	maxEntry = 1 << 53
+)
 
 func (f *Family) release(ctx context.Context, e *pipeline.Envelope) error {
 	by, err := operator(e)
@@ -75,7 +81,8 @@ func (f *Family) release(ctx context.Context, e *pipeline.Envelope) error {
 	if err := frames.UnmarshalParams(e.Frame.Params, &p); err != nil {
 		return err
 	}
-	if len(p.Entries) == 0 || len(p.Entries) > maxEntries {
+	wrong := func(n uint64) bool { return n < 1 || n > maxEntry }
+	if len(p.Entries) == 0 || len(p.Entries) > maxEntries || slices.ContainsFunc(p.Entries, wrong) {
 		return frames.Invalid("invalid params: at /entries: 1 to %d numbers of entries", maxEntries)
 	}
 	released, err := f.deps.Release(ctx, by, p.Entries)
