@@ -3,8 +3,11 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // tree writes files into a new folder and makes it the current one.
@@ -67,7 +70,8 @@ func TestScanFolder(t *testing.T) {
   {"role":"assistant","content":null,"tool_calls":[{"function":{"name":"bash","arguments":"{\"command\":\"echo ATTACK\"}"}}]},
   {"role":"assistant","content":[{"type":"tool_use","name":"bash","input":{"command":"ls"}},{"type":"text","text":"ATTACK"}]},
   {"role":"user","content":[{"type":"tool_result","content":[{"type":"text","text":"ODD"}]}]}]}`,
-		"notes.txt": `{"id":"n","text":"lines in a text file"}` + "\n", "data.json": `{"a": "ODD"}`, "empty.md": "",
+		"skill/utf16.ps1": "\xff\xfeA\x00T\x00T\x00A\x00C\x00K\x00\n\x00",
+		"notes.txt":       `{"id":"n","text":"lines in a text file"}` + "\n", "data.json": `{"a": "ODD"}`, "empty.md": "",
 	})
 	if err := os.Symlink("notes.txt", "link"); err != nil {
 		t.Fatal(err)
@@ -130,6 +134,28 @@ func TestExcerpt(t *testing.T) {
 	if got := e.excerpt(long[:1001]+"ODD"+long[1001:], mergeMarks(nil, 0)); !strings.HasSuffix(got, "é …") || len(got) > explainWhole+10 {
 		t.Errorf("%q", got)
 	}
+}
+
+// FuzzScan: whatever comes in, each line that comes out is JSON, and nothing that is
+// explained does something to a terminal.
+func FuzzScan(f *testing.F) {
+	f.Add(scanInput)
+	f.Add(sessionFile)
+	f.Add(`{"messages":[{"role":"user","content":[{"type":"tool_result","content":"x"}]}]}`)
+	f.Fuzz(func(t *testing.T, in string) {
+		k := &scanKit{in: in}
+		k.run(t)
+		for line := range strings.Lines(k.out) {
+			if !jsontext.Value(line).IsValid() {
+				t.Errorf("no JSON: %q", line)
+			}
+		}
+		k = &scanKit{in: in, opt: scanOptions{explain: true, summary: true}}
+		k.run(t)
+		if strings.ContainsFunc(k.out, func(r rune) bool { return r != '\n' && r != '\t' && !strconv.IsPrint(r) }) {
+			t.Errorf("not printable: %q", k.out)
+		}
+	})
 }
 
 func FuzzShellBlocks(f *testing.F) {
