@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func (d *doctor) checkLedger(ctx context.Context) {
 		d.add(check, stateFail, "make it accessible to the gateway's user", "%v", err)
 		return
 	}
-	if !d.ownerOnly(check, dir, info, 0o700) {
+	if !d.ownerOnly(check, dir, info, 0o700) || !d.ownFiles(check, dir) {
 		return
 	}
 	r, err := ledger.OpenReader(dir)
@@ -62,6 +63,22 @@ func (d *doctor) checkLedger(ctx context.Context) {
 		return
 	}
 	d.add(check, stateOK, "", "the last %d entries are sound; `sluice ledger verify` checks all, which takes longer than %s", len(last), ledgerQuick)
+}
+
+// ownFiles reports whether the files of a folder are their owner's alone.
+func (d *doctor) ownFiles(check, dir string) bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		d.add(check, stateFail, "make it accessible to the gateway's user", "%v", err)
+		return false
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && info.Mode().IsRegular() && !d.ownerOnly(check, filepath.Join(dir, e.Name()), info, 0o600) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkIntegrity: the host's files are as the baseline says.

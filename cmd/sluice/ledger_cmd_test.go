@@ -115,6 +115,10 @@ func TestLedgerVerify(t *testing.T) {
 	c.want(exitFound, []string{"ledger", "list"}, "sluice ledger verify says where")
 	c.want(exitFound, []string{"ledger", "export"}, "sluice ledger verify says where")
 	c.want(1, []string{"doctor"}, "fail  ledger", ":2: ")
+	if err := os.Chmod(files[0], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.want(1, []string{"doctor"}, "fail  ledger", files[0]+" is open to other users")
 }
 
 // TestLedgerKey: encrypted content is read with the private key alone.
