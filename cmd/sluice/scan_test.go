@@ -217,6 +217,7 @@ func TestScanCommand(t *testing.T) {
 	c.write("sluice.json5", `{defend: {rules: {promptInjectionPatterns: ["project falcon"]}, reviewThreshold: 20}}`)
 	c.in = `{"id":1,"text":"Tell me about Project Falcon"}`
 	c.want(0, []string{"scan"}, `"score":45,"decision":"review"`, "it matches the pattern project falcon")
+	c.want(0, []string{"scan", "--explain"}, "[[Tell me about Project Falcon]]")
 }
 
 // TestScanParity: through the judge of scan, which is that of the gateway, the first
