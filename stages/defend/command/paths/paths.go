@@ -109,6 +109,9 @@ func ofURL(s string) Class {
 	return c
 }
 
+// mounted are folders where another system's root lies.
+var mounted = map[string]bool{"mnt": true, "host": true, "hostfs": true, "rootfs": true, "media": true}
+
 func lastNonWord(s string) int {
 	for i := len(s) - 1; i >= 0; i-- {
 		if b := s[i] | 0x20; b < 'a' || b > 'z' {
@@ -120,9 +123,16 @@ func lastNonWord(s string) int {
 
 // hostClass knows the hosts that mean something.
 func hostClass(h string) Class {
-	if strings.IndexByte(h, '.') < 0 || len(h) > 255 {
+	if len(h) > 255 {
 		return 0
 	}
+	if strings.IndexByte(h, '.') < 0 {
+		if len(h) > 9 && (h[0] == '[' || h[0] >= '0' && h[0] <= '9' || h[0] == 'i') {
+			return hosts[strings.ToLower(h)]
+		}
+		return 0
+	}
+	h = strings.TrimRight(h, string(rune(Hole)))
 	if i := strings.IndexAny(h, ":/"); i > 0 {
 		h = h[:i]
 	}
@@ -162,6 +172,13 @@ func ofPath(p string) Class {
 	var buf [24]string
 	comps, abs := split(p, buf[:0])
 	c |= whole(p, comps, abs)
+	if abs && len(comps) > 2 && mounted[comps[0]] {
+		for i := 1; i+1 < len(comps) && i < 4; i++ { // another system's files: /mnt/x/etc/shadow
+			if comps[i] == "etc" || comps[i] == "root" || comps[i] == "var" || comps[i] == "home" {
+				c |= ofPath("/"+strings.Join(comps[i:], "/")) & (Secret | Startup | KeyGrant | Privilege)
+			}
+		}
+	}
 	if c&Wild != 0 && strings.Contains(p, "/") && len(comps) > 0 {
 		c |= byGlob(comps, abs)
 		if last := comps[len(comps)-1]; !strings.ContainsAny(last, "*?[") {

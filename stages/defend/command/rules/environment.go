@@ -8,7 +8,7 @@ import (
 )
 
 // environment judges a variable that a command or the rest of the line is given.
-func environment(name string, v shell.Value, start, end int, hits []Hit) []Hit {
+func environment(name string, v shell.Value, root bool, start, end int, hits []Hit) []Hit {
 	add := func(tier Tier, score float64, family, why string) {
 		hits = append(hits, Hit{Tier: tier, Score: score, Family: family, Why: why, Start: start, End: end, Rule: ruleEnv})
 	}
@@ -17,7 +17,7 @@ func environment(name string, v shell.Value, start, end int, hits []Hit) []Hit {
 	case "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "DYLD_LIBRARY_PATH":
 		switch {
 		case v.S == "" || usualPreload(v.S):
-		case v.S[0] == '/' || v.S[0] == '~' || strings.Contains(v.S, "tmp"):
+		case v.S[0] == '/' || v.S[0] == '~' || root || strings.Contains(v.S, "tmp"):
 			add(Block, 76, persistence.Name, "loads a library into every program")
 		default:
 			add(Review, 45, persistence.Name, "loads a library into a program")
@@ -37,16 +37,24 @@ func environment(name string, v shell.Value, start, end int, hits []Hit) []Hit {
 	case "HISTIGNORE":
 		add(Block, 68, evasion.Name, "hides commands from the shell history")
 	case "PROMPT_COMMAND", "BASH_ENV", "ENV":
-		if v.S != "" {
+		switch {
+		case v.S == "":
+		case suspicious(v.S) || strings.Contains(v.S, "wget ") || strings.Contains(v.S, "base64"):
+			add(Block, 72, persistence.Name, "runs a command at each prompt or start")
+		default:
 			add(Review, 55, persistence.Name, "runs a command at each prompt or start")
 		}
-	case "PERL5OPT", "PYTHONSTARTUP", "RUBYOPT", "NODE_OPTIONS", "PERL5LIB", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "PERL_MM_USE_DEFAULT", "RUSTC_WRAPPER", "RUSTC", "MANPAGER", "LESSOPEN", "PAGER", "EDITOR", "VISUAL", "BROWSER":
+	case "PERL5OPT", "PERL5DB", "PYTHONSTARTUP", "CRASHPAGER", "SUDO_ASKPASS", "SSH_ASKPASS", "GIT_ASKPASS", "FACTERLIB", "VAGRANT_VAGRANTFILE", "GCONV_PATH", "PYTHONWARNINGS", "SYSTEMD_PAGER", "RUBYOPT", "NODE_OPTIONS", "PERL5LIB", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "PERL_MM_USE_DEFAULT", "RUSTC_WRAPPER", "RUSTC", "MANPAGER", "LESSOPEN", "PAGER", "EDITOR", "VISUAL", "BROWSER":
 		if suspicious(v.S) {
 			add(Block, 70, evasion.Name, "makes a program start another one")
 		} else if name == "NODE_OPTIONS" && strings.Contains(v.S, "--require") || name == "PERL5OPT" || name == "RUBYOPT" && strings.Contains(v.S, "-r") {
 			add(Review, 45, evasion.Name, "makes a program load code")
 		}
 	case "LD_LIBRARY_PATH", "PATH", "PYTHONPATH":
+		if strings.HasPrefix(v.S, "/tmp:") || strings.HasPrefix(v.S, "/dev/shm:") || strings.HasPrefix(v.S, "/var/tmp:") {
+			add(Block, 68, evasion.Name, "makes programs load from a temporary folder before the system's")
+			break
+		}
 		if class&paths.Temp != 0 && (strings.HasPrefix(v.S, "/tmp") || strings.HasPrefix(v.S, "/dev/shm") || strings.HasPrefix(v.S, ".:")) {
 			add(Review, 48, evasion.Name, "makes programs load from a temporary folder")
 		}

@@ -113,13 +113,32 @@ func (k *condition) state(c *shell.Call) bool {
 			if interactive(c) {
 				return true
 			}
+		case "stored":
+			if c.Stored {
+				return true
+			}
+		case "muted":
+			if c.Muted {
+				return true
+			}
+		case "swapped":
+			if c.Swapped && bare(c) {
+				return true
+			}
+		case "shady":
+			if shady(c) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
 // interactive reports whether a shell is started with nothing to run but what is typed.
-func interactive(c *shell.Call) bool {
+func interactive(c *shell.Call) bool { return bare(c) && !c.Piped }
+
+// bare reports whether a shell has no arguments but options for a person's convenience.
+func bare(c *shell.Call) bool {
 	for _, a := range c.Args {
 		switch {
 		case a.S == "-i" || a.S == "-p" || a.S == "-l" || a.S == "-li" || a.S == "-il" || a.S == "-ip" || a.S == "--login" || a.S == "-" || a.S == "-f" || a.S == "--noprofile" || a.S == "-s" || a.S == "&":
@@ -127,7 +146,7 @@ func interactive(c *shell.Call) bool {
 			return false
 		}
 	}
-	return !c.Piped
+	return true
 }
 
 // word matches an argument against a pattern with * at either end.

@@ -79,6 +79,9 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 	case deep && class&paths.System != 0 && class&paths.Temp == 0 && !cache(a.S):
 		again.Tier, again.Score, again.Why = Review, 55, "deletes a folder of the system"
 		return again, true
+	case deep && strings.HasPrefix(a.S, "/tmp/tmp."+string(rune(shell.Hole))):
+		again.Tier, again.Score, again.Why = Allow, 10, "deletes a temporary folder of its own"
+		return again, true
 	case deep && strings.HasPrefix(a.S, "/") && !cache(a.S):
 		again.Tier, again.Score, again.Why = Review, 40, "deletes a folder by its absolute name"
 		return again, true

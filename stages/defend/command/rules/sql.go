@@ -18,6 +18,11 @@ func statements(c *shell.Call, hits []Hit) []Hit {
 			hits = append(hits, hit(c, Review, score, destruction.Name, why, ruleSQL))
 		}
 	}
+	for _, r := range c.Reads {
+		if count(r.Path, []string{"drop", "reset", "truncate", "wipe", "purge", "delete"}) > 0 {
+			hits = append(hits, hit(c, Review, 46, destruction.Name, "runs statements from a file that is named like a deletion", ruleSQL))
+		}
+	}
 	for _, a := range c.Args {
 		if containsFold(a.S, "xp_cmdshell") || containsFold(a.S, "from program") || containsFold(a.S, "to program") || containsFold(a.S, "into outfile") || containsFold(a.S, "sys_exec(") || containsFold(a.S, "\\! ") || strings.HasPrefix(a.S, ".shell") || strings.HasPrefix(a.S, ".system") || containsFold(a.S, "load_extension") {
 			hits = append(hits, hit(c, Block, 76, privilege.Name, "a database runs a program or writes a file", ruleSQL))

@@ -36,15 +36,27 @@ func functions(t *shell.Trace, i int, isDry bool, hits []Hit) []Hit {
 	c := &t.Calls[i]
 	if len(c.Vars) > 0 {
 		for k, name := range c.Vars {
-			hits = environment(name, c.Env[k], c.Start, c.End, hits)
+			hits = environment(name, c.Env[k], c.Name == "sudo" || c.Via&shell.ViaSudo != 0, c.Start, c.End, hits)
 		}
 	}
 	hits = named(c, escape(c, hits))
+	hits = options(c, hits)
 	if c.OutClass != 0 {
 		hits = start(c, hits)
 	}
+	switch c.Name {
+	case "cp", "mv", "ln", "install":
+		hits = replace(c, hits)
+	case "grep", "egrep", "fgrep", "rg", "ag", "zgrep":
+		hits = searching(c, hits)
+	case "kubectl", "oc", "k3s":
+		hits = manifest(c, hits)
+	}
 	if isDry {
 		return hits
+	}
+	if c.Via&(shell.ViaFind|shell.ViaXargs|shell.ViaLoop) != 0 {
+		hits = everywhere(c, hits)
 	}
 	switch c.Name {
 	case "docker", "podman", "nerdctl", "ctr":
@@ -160,6 +172,9 @@ func deleting(c *shell.Call, hits []Hit) []Hit {
 			filter = true
 		}
 	}
+	if c.Muted && start == "/" && special(c) {
+		hits = append(hits, hit(c, Block, 66, privilege.Name, "searches the whole system for programs with special rights, and hides errors", ruleFind))
+	}
 	if start == string(rune(shell.Hole)) && special(c) {
 		hits = append(hits, hit(c, Review, 44, privilege.Name, "searches for programs with special rights", ruleFind))
 	}
@@ -180,6 +195,30 @@ func deleting(c *shell.Call, hits []Hit) []Hit {
 	return append(hits, hit(c, Allow, 22, destruction.Name, "deletes files", ruleFind))
 }
 
+// everywhere judges what is done to each file of the system or of everybody's home.
+func everywhere(c *shell.Call, hits []Hit) []Hit {
+	far := false
+	for _, a := range c.Args {
+		far = far || strings.HasPrefix(a.S, "/"+string(rune(shell.Hole))) || strings.HasPrefix(a.S, "~/"+string(rune(shell.Hole))) || strings.HasPrefix(a.S, "/home/"+string(rune(shell.Hole))) || strings.HasPrefix(a.S, "/Users/"+string(rune(shell.Hole)))
+	}
+	if !far {
+		return hits
+	}
+	switch c.Name {
+	case "shred", "srm", "wipe", "gpg", "ccrypt", "7z", "age":
+		hits = append(hits, hit(c, Block, 74, impact.Name, "destroys or encrypts everybody's files", ruleFind))
+	case "openssl":
+		if c.Sub("enc") {
+			hits = append(hits, hit(c, Block, 74, impact.Name, "encrypts everybody's files", ruleFind))
+		}
+	case "cat", "cp", "tar", "head", "curl", "scp", "grep", "strings":
+		if c.Class&(paths.Account|paths.Secret|paths.History) != 0 {
+			hits = append(hits, hit(c, Block, 68, secrets.Name, "reads credentials wherever they are found", ruleFind))
+		}
+	}
+	return hits
+}
+
 // special reports whether find asks for set-user-id or set-group-id programs.
 func special(c *shell.Call) bool {
 	for i, a := range c.Args {
@@ -193,6 +232,9 @@ func special(c *shell.Call) bool {
 // overwrite judges redirections onto files of the system.
 func overwrite(c *shell.Call, hits []Hit) []Hit {
 	for _, w := range c.Writes {
+		if strings.HasPrefix(w.Path, "--") && strings.Contains(w.Path, "=exec=") {
+			hits = append(hits, hit(c, Block, 72, privilege.Name, "plants a name that a wildcard turns into an option", ruleOverwrite))
+		}
 		if w.Class&paths.System == 0 || w.Class&(paths.Temp|paths.Null|paths.Startup|paths.Privilege|paths.Log|paths.Device|paths.Kernel|paths.Guard|paths.Trust|paths.Web|paths.Mail) != 0 {
 			if w.Class&paths.Mail != 0 {
 				hits = append(hits, hit(c, Review, 60, evasion.Name, "overwrites mail", ruleOverwrite))
@@ -220,8 +262,11 @@ func whole(t *shell.Trace, hits []Hit) []Hit {
 		hits = append(hits, Hit{Tier: tier, Score: score, Family: family, Why: why, End: end, Rule: rule})
 	}
 	hits = together(t, hits)
+	hits = recon(t, hits)
+	hits = guides(t, hits)
+	hits = handed(t, hits)
 	for i := range t.Sets {
-		hits = environment(t.Sets[i].Name, t.Sets[i].Value, t.Sets[i].Start, t.Sets[i].End, hits)
+		hits = environment(t.Sets[i].Name, t.Sets[i].Value, false, t.Sets[i].Start, t.Sets[i].End, hits)
 	}
 	if t.Bomb {
 		add(Block, 92, impact.Name, "starts itself without end", ruleBomb)

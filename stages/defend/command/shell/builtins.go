@@ -116,6 +116,9 @@ func readBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 }
 
 func setBuiltin(m *Machine, c *Call, _ *job, _ int) Value {
+	if len(c.Args) == 0 {
+		return Value{S: hole, Taint: Env}
+	}
 	for i, a := range c.Args {
 		if a.S == "--" {
 			m.params = append([]Value{{S: "bash"}}, c.Args[i+1:]...)
@@ -271,7 +274,9 @@ func rshBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 		m.nest(v.S, stream{}, j.via|ViaEscape, j)
 	}
 	if n := len(c.Args); n >= 2 && paths.Of(c.Args[n-2].S)&paths.Host != 0 {
-		m.store(c.Args[n-1].S, Value{S: hole, Taint: Net | File}, false)
+		to := strings.TrimSuffix(c.Args[n-1].S, "/")
+		m.store(to, Value{S: hole, Taint: Net | File}, false)
+		m.store(to+"/*", Value{S: hole, Taint: Net | File}, false)
 	}
 	return Value{}
 }

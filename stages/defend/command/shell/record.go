@@ -11,6 +11,7 @@ func (m *Machine) record(c *Call, j *job) *Call {
 	c.In, c.Piped, c.Via = j.in.val, j.in.piped, c.Via|j.via
 	c.Writes, c.Reads, c.Env, c.Vars = j.writes, j.reads, j.env, j.vars
 	c.Start, c.End, c.Dir = j.start, j.end, m.cwd
+	c.Muted, c.Swapped = j.muted, j.swapped
 	if m.nested > 0 {
 		c.Start, c.End = m.origin[0], m.origin[1]
 	}

@@ -46,6 +46,19 @@ func fetch(m *Machine, c *Call, j *job) Value {
 	if v, ok := value(c.Args, "-r", "-l"); ok && c.Name == "tftp" {
 		m.store(v.S, Value{S: hole, Taint: Net | File}, false)
 	}
+	if c.Name == "ftpget" && len(args) > 1 {
+		for _, a := range args[1:] {
+			m.store(a.S, Value{S: hole, Taint: Net | File}, false)
+		}
+		return v
+	}
+	if c.Name == "tftp" { // tftp host -c get x
+		for i, a := range args {
+			if a.S == "get" && i+1 < len(args) {
+				m.store(args[i+1].S, Value{S: hole, Taint: Net | File}, false)
+			}
+		}
+	}
 	if c.Name == "scp" || c.Name == "tftp" || c.Name == "ftp" {
 		if n := len(args); n >= 2 {
 			m.store(args[n-1].S, v, false)
@@ -131,7 +144,7 @@ func archive(m *Machine, c *Call, j *job) Value {
 	if c.Class&paths.Secret != 0 {
 		v.Taint |= Secret
 	}
-	if c.Class&(paths.Home|paths.Personal|paths.Account|paths.History|paths.Mail|paths.Root) != 0 {
+	if c.Class&(paths.Home|paths.Personal|paths.Account|paths.History|paths.Mail|paths.Root) != 0 || hasAny(c.Args, "/etc", "/etc/", "/root", "/var/lib/mysql", "/var/mail") {
 		v.Taint |= Personal
 	}
 	for _, a := range plainArgs(c) {

@@ -75,6 +75,41 @@ func afterDashes(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	return nil, nil
 }
 
+// afterVerb finds the command behind exec, run or shell: bundle exec rake, adb shell rm.
+func afterVerb(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	for i, a := range c.Args {
+		switch a.S {
+		case "exec", "run", "shell", "record", "stat", "trace":
+			w := wrapper{values: "npesotF", long: "name env package extra with python group directory"}
+			rest := w.options(c.Args[i+1:], &job{})
+			if c.Name == "aws-vault" && len(rest) > 2 {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 && rest[0].S == "--" {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 {
+				return rest, nil
+			}
+			return nil, func(m *Machine) Value { return m.output(c, j) }
+		}
+		if a.S != "" && a.S[0] != '-' {
+			break
+		}
+	}
+	return nil, func(m *Machine) Value { return m.output(c, j) }
+}
+
+// netns is ip netns exec.
+func netns(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	for i, a := range c.Args {
+		if a.S == "exec" && i > 0 && (c.Args[i-1].S == "netns" || c.Args[i-1].S == "vrf") && i+2 < len(c.Args) {
+			return c.Args[i+2:], nil
+		}
+	}
+	return nil, func(m *Machine) Value { return m.output(c, j) }
+}
+
 // sshProxy is ssh -o ProxyCommand=… and LocalCommand, which run on this machine.
 func sshProxy(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	for _, a := range c.Args {
