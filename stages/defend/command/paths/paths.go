@@ -43,6 +43,7 @@ const (
 	Host                         // a remote host and path: host:/path
 	Memory                       // the memory of another process
 	Journal                      // a log that records who did what
+	MainDisk                     // the disk that a machine most likely starts from
 )
 
 // Hole stands for an unknown part of a name.
@@ -193,7 +194,7 @@ func ofPath(p string) Class {
 			}
 		}
 		for _, id := range byFirst[looseKey] {
-			if ent := &entries[id]; ent.matches(comps[i:], false) {
+			if ent := &entries[id]; (ent.name[0] == name[0] || ent.name[0] == '*') && ent.matches(comps[i:], false) {
 				c |= ent.class
 			}
 		}

@@ -18,7 +18,7 @@ var table = []struct {
 		.config/gcloud .config/gh/hosts.yml .config/hub .boto .docker/config.json .dockercfg .kube$ .kube/config kubelet.conf admin.conf$ /etc/kubernetes/pki /etc/kubernetes/admin.conf
 		.gnupg .netrc _netrc .pgpass .my.cnf .npmrc .pypirc .git-credentials .gem/credentials .cargo/credentials* .vault-token .terraform.d/credentials* .oci .s3cfg .rclone.conf rclone/rclone.conf
 		.password-store .mozilla/firefox .thunderbird .config/google-chrome .config/chromium .config/BraveSoftware logins.json key3.db key4.db cookies.sqlite Cookies.binarycookies
-		Library/Keychains .local/share/keyrings .config/keepassxc .electrum .bitcoin wallet.dat .ethereum/keystore .config/solana
+		Library/Keychains .local/share/keyrings .config/keepassxc .electrum .bitcoin wallet.dat .ethereum/keystore exodus.wallet Exodus .config/Exodus .monero Coinomi Ledger*Live nkbihfbeogaeaoehlefnkodbefgpgknn Bitcoin/wallets .config/solana
 		secrets/kubernetes.io serviceaccount/token /run/secrets /var/run/secrets /var/lib/sss/db /etc/ssl/private /var/lib/samba/private /private/etc/master.passwd /var/db/dslocal /etc/sssd/sssd.conf /etc/pki/tls/private
 		/tmp/krb5cc_* /etc/openvpn/*.key /etc/wireguard /var/lib/kubelet/pki /etc/ipsec.secrets /etc/ppp/chap-secrets /etc/NetworkManager/system-connections /etc/wpa_supplicant NTDS.dit ntds.dit SAM$ .config/op .1password .openclaw/credentials`},
 	{Secret, `Google/Chrome Login*Data Login*Data*Account* Chromium/Default Firefox/Profiles Local*State$ BraveSoftware/Brave-Browser`},
@@ -39,7 +39,8 @@ var table = []struct {
 	{Guard, `/etc/audit /etc/auditd.conf /etc/libaudit.conf /etc/audisp /etc/security/audit_* /etc/rsyslog* /etc/syslog* /usr/local/etc/syslog-ng* /etc/syslog-ng* /etc/systemd/journald.conf* /etc/selinux /etc/apparmor* /etc/ufw /etc/default/ufw /etc/firewalld /etc/iptables /etc/nftables.conf /etc/pf.conf /etc/sysconfig/iptables /etc/sysconfig/selinux /etc/fail2ban /etc/hosts.allow /etc/hosts.deny /etc/clamav /etc/ossec* /var/ossec /etc/falco /opt/CrowdStrike /etc/osquery /sys/fs/selinux/enforce /selinux/enforce /etc/newsyslog*`},
 	{Trust, `/usr/local/share/ca-certificates /etc/ssl/certs /etc/pki/ca-trust /usr/share/pki /etc/ca-certificates /usr/local/share/certs /usr/share/ca-certificates /etc/pki/tls/certs`},
 	{Device, `/dev/sd* /dev/hd* /dev/vd* /dev/xvd* /dev/nvme* /dev/mmcblk* /dev/disk* /dev/rdisk* /dev/mapper/* /dev/dm-* /dev/md* /dev/loop*|x /dev/fd0 /dev/block /dev/root /dev/vg*`},
-	{Kernel, `/proc/sysrq-trigger /proc/sys/kernel /proc/sys/vm /proc/sys/fs /dev/mem /dev/kmem /dev/port /dev/kmsg /proc/kcore /proc/kallsyms /boot /sys/kernel /sys/firmware /lib/modules /etc/sysctl* /sys/fs/cgroup/*/release_agent release_agent uevent_helper core_pattern /System/Library /Library/Extensions /proc/sys/net`},
+	{MainDisk, `/dev/sda* /dev/hda* /dev/vda* /dev/xvda* /dev/nvme0* /dev/mmcblk0* /dev/disk0* /dev/disk1* /dev/rdisk0* /dev/rdisk1*`},
+	{Kernel, `/proc/sysrq-trigger /proc/sys/kernel /proc/sys/vm /proc/sys/fs /dev/mem /dev/kmem /dev/port /dev/kmsg /proc/kcore /proc/kallsyms /boot /sys/kernel /sys/firmware /lib/modules /sys/fs/cgroup/*/release_agent release_agent uevent_helper core_pattern /System/Library /Library/Extensions /proc/sys/net`},
 	{Null, `/dev/null$`},
 	{Temp, `/tmp /var/tmp /dev/shm /private/tmp /usr/tmp /run/user`},
 	{Engine, `docker.sock containerd.sock crio.sock podman.sock`},
@@ -165,8 +166,17 @@ func byGlob(comps []string, abs bool) Class {
 		} else if n, marks := strength(comp); n == 0 && marks < 3 {
 			continue // * is aimed at nothing in particular
 		} else {
+			open := comp[0] == '*' || comp[0] == '?' || comp[0] == '['
+			root := abs && at == 0
+			if open && !root {
+				continue // a name that is not anchored must begin as it is called
+			}
 			for i := range entries {
-				c |= entries[i].classAt(comps[at:], abs && at == 0)
+				ent := &entries[i]
+				if open && !ent.anchor || !open && ent.name[0] != comp[0] && ent.name[0] != '*' {
+					continue
+				}
+				c |= ent.classAt(comps[at:], root)
 			}
 			continue
 		}

@@ -135,10 +135,13 @@ func handed(t *shell.Trace, hits []Hit) []Hit {
 			continue
 		}
 		text, known := written(w)
-		if !known || !begins(text) {
+		if !known || !begins(text) && !fetchesAndRuns(text) {
 			continue
 		}
 		path := w.Writes[0].Path
+		if builds(path) && fetchesAndRuns(text) {
+			return append(hits, hit(w, Block, 70, persistence.Name, "plants a download in what a build runs", ruleHanded))
+		}
 		for k := i + 1; k < len(t.Calls); k++ {
 			if c := &t.Calls[k]; !keeps[c.Name] && !c.Stored && c.Via&(shell.ViaBox|shell.ViaRemote) == 0 && given(c, path) {
 				return append(hits, hit(c, Block, 70, privilege.Name, "gives a program a file that starts a shell", ruleHanded))
@@ -146,6 +149,29 @@ func handed(t *shell.Trace, hits []Hit) []Hit {
 		}
 	}
 	return hits
+}
+
+// builds reports whether a build or an installation runs what a file says.
+func builds(path string) bool {
+	base := path[strings.LastIndexByte(path, '/')+1:]
+	switch base {
+	case "package.json", "Makefile", "makefile", "GNUmakefile", "setup.py", "conftest.py", ".gitlab-ci.yml", "Jenkinsfile", "build.gradle", "Rakefile", "postinst", "preinst", "binding.gyp", "build.rs", "justfile", "Taskfile.yml", "tasks.json", ".envrc", ".pre-commit-config.yaml":
+		return true
+	}
+	return strings.Contains(path, ".github/workflows/") || strings.Contains(path, ".vscode/")
+}
+
+// fetchesAndRuns reports whether a text pipes a download into a shell.
+func fetchesAndRuns(text string) bool {
+	if len(text) > 8192 || !strings.Contains(text, "curl ") && !strings.Contains(text, "wget ") {
+		return false
+	}
+	for _, s := range [...]string{"|sh", "| sh", "|bash", "| bash", "$(curl", "$(wget"} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
 }
 
 func begins(text string) bool {

@@ -95,9 +95,10 @@ var destruction = &Family{Name: "destruction", Dry: true, Rules: []Rule{
 var impact = &Family{Name: "impact", Dry: true, Rules: []Rule{
 	{Review, 52, "shutdown|halt|poweroff|reboot !-c", "stops the machine"},
 	{Review, 52, "init|telinit 0|6|1", "stops the machine"},
-	{Block, 90, "mkfs*|mke2fs|newfs|mkswap @device", "formats a disk"},
+	{Block, 90, "mke2fs|newfs|mkswap @maindisk", "formats a disk"},
 	{Review, 55, "mkfs|mkfs.ext4|mkfs.ext3|mkfs.ext2|mkfs.xfs|mkfs.btrfs|mkfs.vfat|mkfs.fat|mkfs.ntfs|mke2fs|newfs|mkfs.minix|mkfs.f2fs|mkfs.exfat *", "formats a disk"},
-	{Block, 88, "mkfs|mkfs.ext4|mkfs.ext3|mkfs.ext2|mkfs.xfs|mkfs.btrfs|mkfs.vfat|mkfs.fat|mkfs.ntfs|mke2fs|newfs|wipefs|blkdiscard|sgdisk|shred|badblocks @device !-n !-l", "overwrites a disk"},
+	{Block, 88, "mkfs|mkfs.ext4|mkfs.ext3|mkfs.ext2|mkfs.xfs|mkfs.btrfs|mkfs.vfat|mkfs.fat|mkfs.ntfs|mke2fs|newfs|wipefs|blkdiscard|sgdisk|shred|badblocks @maindisk !-n !-l", "overwrites a disk"},
+	{Review, 55, "wipefs|blkdiscard|shred|badblocks|mkswap @device !-n", "overwrites a disk"},
 	{Review, 55, "fdisk|parted|sfdisk|gdisk|sgdisk|cfdisk|hdparm|nvme|diskutil @device !-l !--list !print", "changes the partitions of a disk"},
 	{Block, 76, "hdparm|nvme|diskutil --security-erase|--user-master|format|eraseDisk|eraseVolume|secureErase|zeroDisk|reformat|sanitize", "erases a disk"},
 	{Block, 90, "* >@device", "overwrites a disk"},

@@ -55,11 +55,15 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 			add(Block, 68, evasion.Name, "makes programs load from a temporary folder before the system's")
 			break
 		}
+		if root && class&paths.Temp != 0 {
+			add(Block, 70, privilege.Name, "makes a program of root load from a temporary folder")
+			break
+		}
 		if class&paths.Temp != 0 && (strings.HasPrefix(v.S, "/tmp") || strings.HasPrefix(v.S, "/dev/shm") || strings.HasPrefix(v.S, ".:")) {
 			add(Review, 48, evasion.Name, "makes programs load from a temporary folder")
 		}
 	case "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY":
-		if v.Known() && v.S != "" {
+		if v.Known() && (bareAddress(v.S) || strings.HasPrefix(v.S, "127.") || strings.Contains(v.S, "//127.")) {
 			add(Review, 38, evasion.Name, "reroutes traffic")
 		}
 	case "NODE_TLS_REJECT_UNAUTHORIZED", "GIT_SSL_NO_VERIFY", "PYTHONHTTPSVERIFY":
@@ -83,7 +87,7 @@ func usualPreload(lib string) bool {
 
 // suspicious reports whether a program named in a variable is more than a program.
 func suspicious(s string) bool {
-	for _, t := range [...]string{"/bin/sh", "/bin/bash", "sh -c", "bash -c", "system(", "exec ", "/tmp/", "/dev/shm", "curl ", "nc "} {
+	for _, t := range [...]string{"/bin/sh", "/bin/bash", "sh -c", "bash -c", "system(", "exec ", "/tmp/", "/dev/shm", "curl ", "nc ", "tee -a"} {
 		if strings.Contains(s, t) {
 			return true
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // inert are programs to which a mention of a shell is only text.
-var inert = set(`echo printf cat git grep egrep fgrep rg ag sed ls file which type test [ cp mv ln chsh useradd usermod adduser stat readlink docker podman kubectl ssh head tail less more find mkdir touch whatis apropos tldr logger jq yq diff cmp dscl pw sysadminctl passwd chmod chown update-alternatives alternatives dpkg-divert getent id sudo env nohup time su runuser login dirname basename realpath cd export alias trap : source bash sh zsh dash ksh fish xargs systemd-run install tee let set declare local read gh npm yarn pip go cargo helm terraform aws gcloud az curl wget add-shell chroot busybox timeout watch ssh-keygen ssh-copy-id rsync scp strings wc`)
+var inert = set(`echo printf cat rm unlink git grep egrep fgrep rg ag sed ls file which type test [ cp mv ln chsh useradd usermod adduser stat readlink docker podman kubectl ssh head tail less more find mkdir touch whatis apropos tldr logger jq yq diff cmp dscl pw sysadminctl passwd chmod chown update-alternatives alternatives dpkg-divert getent id sudo env nohup time su runuser login dirname basename realpath cd export alias trap : source bash sh zsh dash ksh fish xargs systemd-run install tee let set declare local read gh npm yarn pip go cargo helm terraform aws gcloud az curl wget add-shell chroot busybox timeout watch ssh-keygen ssh-copy-id rsync scp strings wc`)
 
 func set(words string) map[string]bool {
 	m := map[string]bool{}
@@ -37,7 +37,7 @@ func escape(c *shell.Call, hits []Hit) []Hit {
 		if a.S == "--" && i+1 < len(c.Args) && shell.Wraps(c.Args[i+1].S) {
 			return hits // it runs what follows, which is judged by itself
 		}
-		if len(a.S) < 3 || strings.HasPrefix(a.S, "#!") || strings.Contains(a.S, "SHELL=") {
+		if len(a.S) < 3 || !strings.Contains(a.S, "sh") && !strings.Contains(a.S, "exec") || strings.HasPrefix(a.S, "#!") || strings.Contains(a.S, "SHELL=") {
 			continue
 		}
 		for _, w := range shellWords {

@@ -19,7 +19,7 @@ var losses = &Family{Name: "destruction", Dry: true, Rules: []Rule{
 	{Review, 48, "gcloud|az|doctl|hcloud|linode-cli|oci reset|stop|detach|purge|disable|undelete|terminate|power-off|rebuild|flush|drain|failover", "stops or resets in a cloud"},
 	{Review, 48, "mc|b2|s3cmd|s5cmd|rbd|rados|swift|wasabi|ossutil|cos rm|rb|del|delete|delete-bucket|delete-file-version|remove|rmdir|purge|rmpool|delete_bucket", "deletes in a store"},
 	{Review, 48, "influx|cockroach|clickhouse-client|cbq|couchbase-cli|aql|neo4j-admin|arangosh|curator_cli|rethinkdb|dgraph|kcat|ksql delete|drop|bucket-delete|bucket-flush|truncate|wipe|delete_indices|purge|terminate", "deletes from a database"},
-	{Review, 44, "chroot|pivot_root|switch_root /mnt|/mnt/*|/sysroot|/target", "works on another system's files"},
+	{Review, 30, "chroot|pivot_root|switch_root /mnt|/mnt/*|/sysroot|/target", "works on another system's files"},
 	{Review, 46, "knex|flask|alembic|rails|mix|dotnet|typeorm|prisma|migrate|dbmate|sqitch|atlas|flyway|liquibase|pgmigrate|goose|npx migrate:rollback|ecto.drop|ecto.rollback|db_downgrade|database|dropAll|drop-all|rollback|rollback-count|undo|clean|revert|down|drop|schema:drop", "resets a database"},
 	{Review, 46, "flask|dotnet db|ef downgrade|drop|database", "resets a database"},
 	{Review, 52, "diskutil eraseDisk|eraseVolume|partitionDisk|reformat|zeroDisk|randomDisk|secureErase|apfs|unmountDisk", "erases a disk"},

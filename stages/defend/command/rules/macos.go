@@ -22,7 +22,7 @@ var macos = &Family{Name: "macos", Dry: true, Rules: []Rule{
 	{Block, 68, "installer -pkg @temp", "installs an unchecked package with rights of root"},
 	{Block, 68, "open ~/tmp/*.command|.command|.terminal @temp", "opens a script of a temporary folder"},
 	{Review, 42, "ioreg|system_profiler|sysctl ~ioplatformexpertdevice|hw.model|machdep.cpu|sphardware =muted", "asks whether this is a virtual machine"},
-	{Block, 72, "launchctl load|bootstrap|submit|enable|kickstart ~launchagents|launchdaemons|/tmp/", "starts an agent at login"},
+	{Block, 72, "launchctl load|bootstrap|submit|enable|kickstart ~launchagents|launchdaemons|/tmp/ !~homebrew", "starts an agent at login"},
 	{Block, 74, "osascript ~nsappleScript|nsdata.datawithcontentsofurl|objc.import|eval(objc", "a script loads code from the network"},
 	{Block, 72, "osascript ~hidden_answer|keystroke|system_events\"_to_make_login|login_item|do_shell_script_\"curl|do_shell_script_\"sudo|administrator_priv", "a script asks for a password, types, or starts at login"},
 	{Block, 72, "osascript ~set_volume|the_clipboard ~curl|http", "a script takes the clipboard away"},

@@ -78,8 +78,12 @@ func containsFold(s, t string) bool {
 	if t == "" {
 		return true
 	}
+	first := t[0]
 next:
 	for i := 0; i+len(t) <= len(s); i++ {
+		if b := s[i]; b != first && (b|0x20 != first || b < 'A' || b > 'Z') && (first != '_' || b != ' ') {
+			continue
+		}
 		for k := range len(t) {
 			b := s[i+k]
 			if b >= 'A' && b <= 'Z' {
@@ -125,6 +129,12 @@ func (k *condition) state(c *shell.Call) bool {
 			if c.Swapped && bare(c) {
 				return true
 			}
+		case "ip":
+			for _, a := range c.Args {
+				if bareAddress(a.S) {
+					return true
+				}
+			}
 		case "shady":
 			if shady(c) {
 				return true
@@ -167,6 +177,9 @@ func option(s, o string) bool {
 		return true
 	case strings.HasPrefix(o, "--"):
 		name, _, _ := strings.Cut(s, "=")
+		if strings.IndexByte(o, '=') > 0 {
+			return false // --replicas=0 is not --replicas=3
+		}
 		return name == o || len(name) >= 5 && len(name) < len(o) && strings.HasPrefix(o, name)
 	case len(o) == 2 && s[1] != '-':
 		if len(s) > maxCluster {

@@ -11,7 +11,7 @@ import (
 var secretWords = []string{"password", "passwd", "passwort", "secret", "api_key", "apikey", "api-key", "aws_access", "aws_secret", "private_key", "private key", "akia", "ghp_", "begin rsa", "begin openssh", "credential", "db_pass", "token", "pwd=", "pass="}
 
 // products are guards that only an attacker searches for by name.
-var products = []string{"falcon", "crowdstrike", "carbon", "cbagent", "osquery", "sentinel", "clam", "wazuh", "ossec", "sophos", "mcafee", "symantec", "defender", "mdatp", "esets", "cylance", "tanium", "sysmon", "auditd", "fireeye", "xagt", "littlesnitch", "blockblock", "santa", "falco", "trendmicro"}
+var products = []string{"falcon", "crowdstrike", "carbon", "cbagent", "osquery", "sentinel", "clam", "wazuh", "ossec", "sophos", "mcafee", "symantec", "defender", "mdatp", "esets", "cylance", "tanium", "sysmon", "auditd", "fireeye", "xagt", "littlesnitch", "blockblock", "santa", "falco", "trendmicro", "aliyun", "aegis", "yunjing", "qcloud", "cloudmonitor"}
 
 // machines are names by which a program finds out that it is watched.
 var machines = []string{"virtualbox", "vmware", "qemu", "kvm", "hypervisor", "parallels", "oracle", "xen", "vbox", "innotek", "vendor name", "model identifier", "manufacturer"}
@@ -65,7 +65,7 @@ func searching(c *shell.Call, hits []Hit) []Hit {
 
 // count says how many of words text contains, in any case.
 func count(text string, words []string) int {
-	if len(text) < 3 || len(text) > 512 {
+	if len(text) < 4 || len(text) > 512 {
 		return 0
 	}
 	n := 0

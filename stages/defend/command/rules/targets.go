@@ -81,6 +81,8 @@ func diskCopy(c *shell.Call, hits []Hit) []Hit {
 		if s, ok := strings.CutPrefix(a.S, "of="); ok {
 			class := paths.Of(s)
 			switch {
+			case class&paths.Device != 0 && class&paths.MainDisk == 0 && image(c):
+				hits = append(hits, hit(c, Review, 60, impact.Name, "writes an image to a disk", ruleDD))
 			case class&paths.Device != 0:
 				hits = append(hits, hit(c, Block, 90, impact.Name, "overwrites a disk", ruleDD))
 			case class&(paths.Kernel|paths.Privilege|paths.Startup|paths.Log|paths.Guard) != 0:
@@ -97,6 +99,20 @@ func diskCopy(c *shell.Call, hits []Hit) []Hit {
 		}
 	}
 	return hits
+}
+
+// image reports whether dd reads an image of a disk, as for a USB stick.
+func image(c *shell.Call) bool {
+	for _, a := range c.Args {
+		if s, ok := strings.CutPrefix(a.S, "if="); ok {
+			for _, end := range [...]string{".iso", ".img", ".raw", ".bin", ".dmg", ".wic"} {
+				if strings.HasSuffix(s, end) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // mode judges chmod, chown and their kin by what they change.
@@ -172,6 +188,9 @@ func deleting(c *shell.Call, hits []Hit) []Hit {
 			filter = true
 		}
 	}
+	if c.Muted && (start == "/" || start == "/home" || start == "/etc" || start == "/usr") && weak(c) {
+		hits = append(hits, hit(c, Review, 38, discovery.Name, "searches the system for weak places, and hides errors", ruleFind))
+	}
 	if c.Muted && start == "/" && special(c) {
 		hits = append(hits, hit(c, Block, 66, privilege.Name, "searches the whole system for programs with special rights, and hides errors", ruleFind))
 	}
@@ -219,6 +238,17 @@ func everywhere(c *shell.Call, hits []Hit) []Hit {
 	return hits
 }
 
+// weak reports whether find asks for what others may change or what belongs to nobody.
+func weak(c *shell.Call) bool {
+	for _, a := range c.Args {
+		switch a.S {
+		case "-perm", "-writable", "-readable", "-nouser", "-nogroup", "-uid", "-user", "-executable":
+			return true
+		}
+	}
+	return false
+}
+
 // special reports whether find asks for set-user-id or set-group-id programs.
 func special(c *shell.Call) bool {
 	for i, a := range c.Args {
@@ -235,10 +265,20 @@ func overwrite(c *shell.Call, hits []Hit) []Hit {
 		if strings.HasPrefix(w.Path, "--") && strings.Contains(w.Path, "=exec=") {
 			hits = append(hits, hit(c, Block, 72, privilege.Name, "plants a name that a wildcard turns into an option", ruleOverwrite))
 		}
+		base := w.Path[strings.LastIndexByte(w.Path, '/')+1:]
+		switch {
+		case base == "wtmp" || base == "utmp" || base == "btmp" || base == "lastlog":
+			hits = append(hits, hit(c, Block, 72, evasion.Name, "rewrites the record of logins", ruleOverwrite))
+		case trustedPrograms[base] && (w.Class&paths.Temp != 0 || strings.Contains(w.Path, "/bin/")):
+			hits = append(hits, hit(c, Block, 70, persistence.Name, "puts a file under the name of a program of the system", ruleOverwrite))
+		}
 		if w.Class&paths.System == 0 || w.Class&(paths.Temp|paths.Null|paths.Startup|paths.Privilege|paths.Log|paths.Device|paths.Kernel|paths.Guard|paths.Trust|paths.Web|paths.Mail) != 0 {
 			if w.Class&paths.Mail != 0 {
 				hits = append(hits, hit(c, Review, 60, evasion.Name, "overwrites mail", ruleOverwrite))
 			}
+			continue
+		}
+		if settings(w.Path) {
 			continue
 		}
 		if strings.HasPrefix(w.Path, "/etc/") || strings.HasPrefix(w.Path, "/usr/bin") || strings.HasPrefix(w.Path, "/bin") || strings.HasPrefix(w.Path, "/lib") || strings.HasPrefix(w.Path, "/sbin") || strings.HasPrefix(w.Path, "/usr/sbin") {
@@ -250,6 +290,17 @@ func overwrite(c *shell.Call, hits []Hit) []Hit {
 		}
 	}
 	return hits
+}
+
+// settings reports whether a file of /etc is one that installations write all day and that
+// starts nothing.
+func settings(path string) bool {
+	for _, p := range [...]string{"/etc/apt/sources.list", "/etc/apt/preferences", "/etc/apt/keyrings", "/etc/yum.repos.d", "/etc/apk/", "/etc/timezone", "/etc/localtime", "/etc/default/", "/etc/locale", "/etc/hostname", "/etc/sysctl", "/etc/nginx/", "/etc/apache2/", "/etc/php", "/etc/supervisor", "/etc/haproxy", "/etc/docker/", "/etc/X11/", "/etc/postgresql", "/etc/mysql", "/etc/redis", "/etc/prometheus", "/etc/fonts", "/etc/motd", "/etc/pip.conf", "/etc/npmrc", "/etc/dpkg", "/etc/pacman", "/etc/vim", "/etc/nix", "/etc/debconf", "/etc/machine-id", "/etc/containerd", "/etc/cni", "/etc/buildkit", "/etc/caddy"} {
+		if strings.HasPrefix(path, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // whole judges what concerns the line and not one command.

@@ -68,7 +68,7 @@ func together(t *shell.Trace, hits []Hit) []Hit {
 func lurking(c *shell.Call, hits []Hit) []Hit {
 	base := c.Given[strings.LastIndexByte(c.Given, '/')+1:]
 	switch {
-	case len(base) > 3 && base[0] == '[' && strings.HasSuffix(base, "]"):
+	case len(base) > 3 && base[0] == '[' && len(base) < len(c.Given) && strings.HasSuffix(base, "]"):
 		hits = append(hits, hit(c, Block, 72, evasion.Name, "starts a program that looks like a part of the kernel", ruleTempRun))
 	case count(base, []string{"mimipenguin", "linpeas", "lazagne", "linenum", "winpeas", "keylogger", "revshell", "reverse_shell", "backdoor"}) > 0:
 		hits = append(hits, hit(c, Block, 72, reverse.Name, "starts an attack tool", ruleTempRun))
@@ -76,6 +76,12 @@ func lurking(c *shell.Call, hits []Hit) []Hit {
 		if count(base, []string{"cve-20", "cve_20", "dirtyc", "dirtypipe", "dirty_", "pwnkit", "exploit", "rootkit"}) > 0 {
 			hits = append(hits, hit(c, Block, 70, privilege.Name, "starts a program that is named like an attack", ruleTempRun))
 		}
+	}
+	if strings.Contains(c.Given, "/.") && paths.Of(c.Given)&paths.Temp != 0 && !strings.Contains(c.Given, "/./") {
+		hits = append(hits, hit(c, Block, 70, evasion.Name, "starts a program that hides in a temporary folder", ruleTempRun))
+	}
+	if runsScript(c) && count(c.Args[0].S[strings.LastIndexByte(c.Args[0].S, '/')+1:], []string{"exploit", "cve-20", "cve_20", "revshell", "reverse_shell", "backdoor", "keylog", "lazagne", "linpeas"}) > 0 {
+		hits = append(hits, hit(c, Block, 68, reverse.Name, "runs a script that is named like an attack", ruleTempRun))
 	}
 	hidden := strings.Contains(c.Given, "/.cache/") || strings.Contains(c.Given, "/.config/") || len(base) > 1 && base[0] == '.' && c.Given != base && base != ".."
 	if hidden && c.Via&(shell.ViaSched|shell.ViaBack) != 0 {

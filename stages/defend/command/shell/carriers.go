@@ -59,6 +59,13 @@ func (m *Machine) carried(c *Call, j *job) {
 			m.nest(strings.TrimLeft(text, "|!; "), stream{}, j.via|via, j)
 		}
 	}
+	if c.Name == "gcloud" {
+		for _, a := range c.Args {
+			if _, text, ok := strings.Cut(a.S, "startup-script="); ok {
+				m.nest(text, stream{}, j.via|ViaSched, j)
+			}
+		}
+	}
 	if c.Name == "scp" || c.Name == "sftp" {
 		sshProxy(m, c, j)
 	}

@@ -85,7 +85,11 @@ func (m *Machine) asCode(text string, via Via) {
 		return
 	}
 	j := job{via: via, start: 0, end: len(text)}
-	m.record(&Call{Name: "code", Given: "code"}, &j)
+	call := Call{Name: "code", Given: "code"}
+	if open := strings.IndexByte(text, '('); open > 0 && open < 24 { // system('id');
+		call.Args = append(m.room(1), Value{S: strings.TrimLeft(text[:open+1], " ;'\"<?ph=\n\t&|")})
+	}
+	m.record(&call, &j)
 	m.inspect(text, language{}, &j, len(m.trace.Calls)-1)
 }
 
