@@ -212,7 +212,7 @@ func clean(p string) string {
 	out := make([]string, 0, 16)
 	for part := range strings.SplitSeq(p, "/") {
 		switch {
-		case part == "" || part == "." && len(out) > 0 || part == "." && abs:
+		case part == "" || part == ".":
 		case part == ".." && len(out) > 0 && out[len(out)-1] != "..":
 			out = out[:len(out)-1]
 		case part == ".." && abs:
@@ -221,8 +221,11 @@ func clean(p string) string {
 		}
 	}
 	s := strings.Join(out, "/")
-	if abs {
+	switch {
+	case abs:
 		s = "/" + s
+	case s == "":
+		return "."
 	}
 	if trail && s != "/" {
 		s += "/"

@@ -68,7 +68,7 @@ var download = &Family{Name: "download-and-run", Rules: []Rule{
 }}
 
 var secrets = &Family{Name: "credential-access", Rules: []Rule{
-	{Block, 80, "READ @secret !-l", "reads credentials"},
+	{Block, 80, "READ @secret !-l !req|genrsa|genpkey|dhparam|ecparam", "reads credentials"},
 	{Block, 80, "COPY <<@secret", "copies credentials"},
 	{Block, 76, "SCRIPT @secret !^find", "code reads credentials"},
 	{Block, 78, "READ @memory", "reads the memory or environment of another process"},
@@ -129,7 +129,7 @@ var secrets = &Family{Name: "credential-access", Rules: []Rule{
 	{Review, 50, "SHELL|SCRIPT ~keylog", "records keys"},
 	{Review, 55, "docker|podman inspect ~.config.env|env", "reads the environment of a container"},
 	{Review, 45, "git config|credential --get|fill|credential.helper|--get-all", "reads stored credentials"},
-	{Review, 40, "gpg|gpg2 --export-secret-keys|--export-secret-subkeys|--export-secret-key", "exports private keys"},
+	{Review, 40, "gpg|gpg2 --export-secret-keys|--export-secret-subkeys|--export-secret-key !--export", "exports private keys"},
 	{Block, 75, "psql|mysql|mongosh ~pg_shadow|mysql.user|pg_read_file|load_file|copy_(select", "reads accounts of a database"},
 	{Block, 70, "sqlite3 @secret", "reads the store of a browser"},
 	{Block, 72, "sshpass ssh|scp|sftp", "logs in with a password from the command line"},

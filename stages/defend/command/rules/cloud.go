@@ -34,7 +34,7 @@ var cloud = &Family{Name: "cloud", Dry: true, Rules: []Rule{
 	{Review, 48, "gh api -X|--method PATCH|PUT|POST ~protection|hooks|keys|collaborators|visibility", "changes who may do what in a repository"},
 	{Block, 72, "git|gh push|release|gist ~id_rsa|.aws/credentials|.env", "publishes credentials"},
 	{Review, 48, "op item|read|document|vault get|list|op://*", "reads secrets of a vault"},
-	{Review, 48, "pass|gopass|bw|lpass|keepassxc-cli|chamber|doppler|infisical show|get|read|export|list|secrets|ls", "reads secrets of a vault"},
+	{Review, 48, "pass|gopass|bw|lpass|keepassxc-cli|chamber|doppler|infisical show|get|read|export|secrets", "reads secrets of a vault"},
 	{Review, 40, "bw|lpass unlock|login|export", "opens a vault"},
 	{Review, 45, "kubectl|oc config|get view|secret ~--raw|--minify_--flatten", "shows the keys of a cluster"},
 	{Review, 45, "kubectl|oc create|get token|serviceaccount", "makes or reads a token"},

@@ -2,7 +2,7 @@ package rules
 
 // macos are attacks on what only macOS has.
 var macos = &Family{Name: "macos", Dry: true, Rules: []Rule{
-	{Review, 50, "tccutil reset", "resets who may use the camera, the disk and the keys"},
+	{Review, 36, "tccutil reset", "resets who may use the camera, the disk and the keys"},
 	{Block, 76, "sqlite3 ~tcc.db|kTCCService", "grants itself the camera, the disk or the keys"},
 	{Block, 74, "nvram ~amfi_get_out|boot-args|csr-active-config|-x", "switches integrity protection off"},
 	{Block, 74, "csrutil disable|authenticated-root|clear|netboot", "switches integrity protection off"},

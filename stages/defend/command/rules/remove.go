@@ -43,7 +43,7 @@ func remove(c *shell.Call, hits []Hit) []Hit {
 
 // target judges one thing that is deleted.
 func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
-	if c.Dir != "" && a.S != "" && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != shell.Hole && !strings.HasPrefix(a.S, "$") {
+	if c.Dir != "" && a.S != "." && a.S != "./" && a.S != "" && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != shell.Hole && !strings.HasPrefix(a.S, "$") {
 		a.S = strings.TrimSuffix(c.Dir, "/") + "/" + strings.TrimPrefix(a.S, "./") // cd / && rm -rf *
 		if class := paths.Of(a.S); class&(paths.Root|paths.Home) == 0 && !vital(a.S) {
 			a.S = "below"
@@ -75,6 +75,9 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 		return again, true
 	case deep && strings.HasPrefix(a.S, "~"):
 		again.Tier, again.Score, again.Why = Review, 50, "deletes a folder of the user"
+		return again, true
+	case deep && c.Via&shell.ViaFind != 0 && (strings.HasPrefix(a.S, "/usr/local/"+string(rune(shell.Hole))+"/") || strings.HasPrefix(a.S, "/usr/lib/"+string(rune(shell.Hole))+"/")):
+		again.Tier, again.Score, again.Why = Allow, 25, "deletes folders of one name, as images do to be small"
 		return again, true
 	case deep && class&paths.System != 0 && class&paths.Temp == 0 && !cache(a.S):
 		again.Tier, again.Score, again.Why = Review, 55, "deletes a folder of the system"

@@ -55,6 +55,7 @@ func functions(t *shell.Trace, i int, isDry bool, hits []Hit) []Hit {
 	if isDry {
 		return hits
 	}
+	hits = fed(c, verbs(c, hits))
 	if c.Via&(shell.ViaFind|shell.ViaXargs|shell.ViaLoop) != 0 {
 		hits = everywhere(c, hits)
 	}
@@ -154,7 +155,11 @@ func mode(c *shell.Call, hits []Hit) []Hit {
 	case deep && class&paths.System != 0 && class&paths.Temp == 0 && c.Sub("root:root"):
 		hits = append(hits, hit(c, Review, 42, destruction.Name, "gives a folder of the system to root", ruleMode))
 	case deep && class&paths.System != 0 && class&paths.Temp == 0:
-		hits = append(hits, hit(c, Review, 32, destruction.Name, "changes the rights of a folder of the system", ruleMode))
+		score := 32.0
+		if has(c, "/etc") || has(c, "/boot") || has(c, "/bin") || has(c, "/lib") || has(c, "/sbin") {
+			score = 40
+		}
+		hits = append(hits, hit(c, Review, score, destruction.Name, "changes the rights of a folder of the system", ruleMode))
 	}
 	return hits
 }
@@ -204,6 +209,8 @@ func deleting(c *shell.Call, hits []Hit) []Hit {
 	switch {
 	case class&(paths.Root|paths.Home) != 0 && !filter:
 		return append(hits, hit(c, Block, 90, destruction.Name, "deletes the whole system or a home folder", ruleFind))
+	case class&paths.Log != 0 && has(c, ".gz"), class&paths.Log != 0 && (c.Sub("-mtime") || c.Sub("-ctime")):
+		return append(hits, hit(c, Allow, 30, evasion.Name, "removes old logs", ruleFind))
 	case class&paths.Log != 0:
 		return append(hits, hit(c, Review, 60, evasion.Name, "removes logs", ruleFind))
 	case class&(paths.Root|paths.Home) != 0 || class&paths.System != 0 && class&paths.Temp == 0:
@@ -226,6 +233,11 @@ func everywhere(c *shell.Call, hits []Hit) []Hit {
 	switch c.Name {
 	case "shred", "srm", "wipe", "gpg", "ccrypt", "7z", "age":
 		hits = append(hits, hit(c, Block, 74, impact.Name, "destroys or encrypts everybody's files", ruleFind))
+	case "rm", "unlink", "truncate":
+		if c.Via&shell.ViaAsked != 0 {
+			break
+		}
+		hits = append(hits, hit(c, Review, 46, destruction.Name, "deletes wherever it is found", ruleFind))
 	case "openssl":
 		if c.Sub("enc") {
 			hits = append(hits, hit(c, Block, 74, impact.Name, "encrypts everybody's files", ruleFind))

@@ -26,6 +26,7 @@ const (
 	ruleHanded
 	ruleShady
 	ruleProducts
+	ruleVerbs
 )
 
 // keyed are programs that use a key or a file of credentials as they should.
@@ -46,6 +47,8 @@ func named(c *shell.Call, hits []Hit) []Hit {
 		if c.Class&paths.Secret != 0 && !lists[c.Name] && passwords(c) {
 			hits = append(hits, hit(c, Block, 76, secrets.Name, "gives a program the password hashes", ruleNamed))
 		}
+	case (c.Name == "smbclient" || c.Name == "lftp" || c.Name == "psftp") && sends(c):
+		hits = append(hits, hit(c, Block, 78, exfiltration.Name, "sends credentials away", ruleNamed))
 	case (c.Name == "cpio" || c.Name == "pax" || c.Name == "tar") && c.Piped && namesSecret(c.In.S):
 		hits = append(hits, hit(c, Block, 76, secrets.Name, "packs credentials", ruleNamed))
 	case c.Class&paths.Secret != 0:
@@ -70,6 +73,16 @@ var lists = set(`ls stat test [ chmod chown mkdir rm rmdir touch cd find du dirn
 func passwords(c *shell.Call) bool {
 	for _, a := range c.Args {
 		if strings.Contains(a.S, "/etc/shadow") || strings.Contains(a.S, "/etc/gshadow") || strings.Contains(a.S, "/etc/master.passwd") {
+			return true
+		}
+	}
+	return false
+}
+
+// sends reports whether a command among the arguments names a file with credentials.
+func sends(c *shell.Call) bool {
+	for _, a := range c.Args {
+		if strings.IndexByte(a.S, ' ') > 0 && namesSecret(a.S) {
 			return true
 		}
 	}

@@ -25,7 +25,7 @@ func (m *Machine) redirect(r *syntax.Redirect, j *job) {
 		name := m.word(r.Word)
 		class := paths.Of(name.S)
 		j.reads = append(j.reads, Write{Path: name.S, Class: class})
-		j.swapped = j.swapped || name.S == "/dev/tty" || strings.HasPrefix(name.S, "/dev/pts/")
+		j.swapped = j.swapped || name.S == "/dev/tty" || name.S == "@stdin" || strings.HasPrefix(name.S, "/dev/pts/")
 		if fd == "" || fd == "0" {
 			j.in = stream{m.contents(name.S, class), true}
 		}

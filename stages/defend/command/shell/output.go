@@ -45,7 +45,7 @@ var readyOutputs = func() bool {
 		"gzip": zip, "gunzip": zip, "zcat": zip, "bzip2": zip, "bunzip2": zip, "bzcat": zip, "xz": zip, "unxz": zip, "xzcat": zip, "zstd": zip, "sed": sed, "grep": filter, "egrep": filter, "sort": filter, "uniq": filter, "nl": filter, "fold": filter, "awk": awk, "gawk": awk, "mawk": awk, "less": filter, "more": filter, "strings": filter, "pv": filter, "paste": filter, "tput": quiet, "pgrep": process, "pidof": process, "jq": filter, "iconv": filter, "dos2unix": filter, "unix2dos": filter, "expand": filter, "column": filter, "sponge": filter, "buffer": filter, "stdbuf": filter,
 		"which": which, "type": which, "basename": base, "dirname": dir, "readlink": same, "realpath": same, "seq": seq, "yes": yes, "true": nothing, "false": nothing, ":": nothing, "mkdir": nothing, "sleep": nothing, "chmod": nothing, "touch": nothing, "rm": nothing, "kill": nothing, "wait": nothing, "test": nothing, "[": nothing,
 		"curl": fetch, "wget": fetch, "fetch": fetch, "lwp-request": fetch, "lwp-download": fetch, "GET": fetch, "aria2c": fetch, "axel": fetch, "http": fetch, "https": fetch, "xh": fetch, "lynx": fetch, "links": fetch, "w3m": fetch, "elinks": fetch, "nc": net, "ncat": net, "netcat": net, "nc.openbsd": net, "nc.traditional": net, "socat": net, "telnet": net, "dig": net, "host": net, "nslookup": net, "whois": net, "finger": net, "tftp": fetch, "ftpget": fetch, "ftp": fetch, "scp": fetch, "aws": net, "gsutil": net, "s_client": net, "ssh": net, "nscurl": fetch, "tcpdump": recall, "tshark": recall, "dumpcap": recall, "pbpaste": paste, "xclip": paste, "xsel": paste, "wl-paste": paste,
-		"whoami": recon, "id": recon, "hostname": recon, "uname": quiet, "arch": quiet, "nproc": quiet, "tty": terminal, "lsb_release": quiet, "dpkg": quiet, "rpm": quiet, "go": quiet, "npm": quiet, "node": quiet, "ifconfig": recon, "ip": recon, "ps": recon, "w": recon, "who": recon, "last": recon, "netstat": recon, "ss": recon, "lsof": recon, "env": environ, "printenv": environ, "set": environ, "export": environ, "declare": environ, "history": recall, "cp": copyFile, "mv": copyFile, "install": copyFile, "ln": copyFile, "dd": dd, "tar": archive, "zip": archive, "7z": archive, "7za": archive, "gpg": filter, "security": secret, "pass": secret, "secret-tool": secret, "getent": recon, "ls": list, "find": list, "mktemp": temp, "date": quiet, "pwd": quiet, "shuf": filter, "bc": filter, "expr": filter, "unzip": extract, "git": nothing, "python": unknown, "perl": unknown, "ruby": unknown,
+		"whoami": recon, "id": recon, "hostname": recon, "uname": quiet, "arch": quiet, "nproc": quiet, "tty": terminal, "lsb_release": quiet, "dpkg": quiet, "rpm": quiet, "go": quiet, "npm": quiet, "node": quiet, "ifconfig": recon, "ip": recon, "ps": recon, "w": recon, "who": recon, "last": recon, "netstat": recon, "ss": recon, "lsof": recon, "env": environ, "printenv": environ, "set": environ, "export": environ, "declare": environ, "history": recall, "cp": copyFile, "mv": copyFile, "install": copyFile, "ln": copyFile, "dd": dd, "tar": archive, "zip": archive, "7z": archive, "7za": archive, "gpg": filter, "security": secret, "pass": secret, "secret-tool": secret, "getent": recon, "ls": list, "find": list, "mktemp": temp, "date": quiet, "pwd": here, "shuf": filter, "bc": filter, "expr": filter, "unzip": extract, "git": nothing, "python": unknown, "perl": unknown, "ruby": unknown,
 	}
 	return true
 }()
@@ -55,6 +55,13 @@ func nothing(*Machine, *Call, *job) Value { return Value{} }
 func recon(*Machine, *Call, *job) Value { return Value{S: hole, Taint: Recon} }
 
 func terminal(*Machine, *Call, *job) Value { return Value{S: "/dev/tty"} }
+
+func here(m *Machine, _ *Call, _ *job) Value {
+	if m.cwd != "" {
+		return Value{S: m.cwd}
+	}
+	return Value{S: "."}
+}
 
 func quiet(*Machine, *Call, *job) Value { return Value{S: hole} }
 

@@ -52,7 +52,7 @@ func (m *Machine) unclosed(text string) *syntax.File {
 // is not known; "" if there are none.
 func untemplated(text string) string {
 	if !strings.Contains(text, "${{") {
-		return ""
+		return unnamed(text)
 	}
 	var b strings.Builder
 	for {
@@ -67,6 +67,32 @@ func untemplated(text string) string {
 		}
 		b.WriteString("$__template")
 	}
+}
+
+// maxPlaceholder is the longest <name of a value> that is taken for one.
+const maxPlaceholder = 40
+
+// unnamed returns text with the <placeholders> of a manual made variables whose value is not
+// known; "" if there are none. A shell would run none of such a line; all else that stands
+// in it is judged as usual.
+func unnamed(text string) string {
+	var b strings.Builder
+	some := false
+	for i := 0; i < len(text); i++ {
+		if text[i] == '<' && (i == 0 || text[i-1] != '<') && i+1 < len(text) && letters(text[i+1:i+2]) {
+			end := strings.IndexByte(text[i:], '>')
+			if end > 1 && end <= maxPlaceholder && strings.IndexAny(text[i+1:i+end], "<|&;$`'\"\\(){}\n") < 0 {
+				b.WriteString("$__template")
+				some, i = true, i+end
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	if !some {
+		return ""
+	}
+	return b.String()
 }
 
 // unquoted evaluates a text that does not parse as if it had no quotes: a stray quote

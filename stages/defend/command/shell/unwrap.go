@@ -211,9 +211,13 @@ func find(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 		found.S += "/" + strings.ReplaceAll(v.S, "*", hole)
 	}
 	var runs [][]Value
+	asks := false
 	for i := 0; i < len(args); i++ {
 		switch args[i].S {
-		case "-exec", "-execdir", "-ok", "-okdir", "-x", "--exec", "-X":
+		case "-ok", "-okdir":
+			asks = true
+			fallthrough
+		case "-exec", "-execdir", "-x", "--exec", "-X":
 			if c.Name != "fd" && args[i].S[0] == '-' && len(args[i].S) < 3 {
 				continue
 			}
@@ -235,7 +239,9 @@ func find(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 		}
 	}
 	job := *j
-	job.via |= ViaFind
+	if job.via |= ViaFind; asks {
+		job.via |= ViaAsked
+	}
 	return nil, func(m *Machine) Value {
 		for _, cmd := range runs {
 			m.run(cmd, job)

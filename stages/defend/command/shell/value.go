@@ -81,6 +81,7 @@ const (
 	ViaStored                  // from a file that the line wrote
 	ViaLoop                    // repeated
 	ViaEscape                  // from a program's command language: an editor, a pager
+	ViaAsked                   // after a person has said yes: find -ok
 	ViaSpace                   // in namespaces of its own: unshare, nsenter
 )
 
