@@ -37,6 +37,7 @@ const (
 	Archive                      // packs files
 	ReadF                        // reads a file
 	Privileged                   // asks for administrator rights
+	Load                         // loads a library into the program
 )
 
 // needle is a text that establishes a fact.
@@ -64,7 +65,7 @@ var needles = []needle{
 	{"rmtree", Delete}, {"removeall(", Delete}, {"requests.delete(", Delete}, {"axios.delete(", Delete}, {"os.remove", Delete}, {"os.unlink", Delete}, {"unlink(", Delete}, {"unlink ", Delete}, {"rm_rf", Delete}, {"rm_r", Delete}, {"removedirs", Delete}, {"rmsync", Delete}, {"unlinksync", Delete}, {"rmdirsync", Delete}, {"fs.rm(", Delete}, {"fs.unlink", Delete}, {"remove_tree", Delete}, {"os.rmdir", Delete}, {"deltree", Delete}, {"remove(", Delete}, {"rmdir", Delete}, {"os.truncate", Delete}, {"dir.delete", Delete}, {"file.delete", Delete}, {".unlink()", Delete},
 	{"os.environ", Environ}, {"process.env", Environ}, {"%env", Environ}, {"getenv()", Environ}, {"env.to_h", Environ}, {"env.inspect", Environ}, {"$_env", Environ},
 	{",'w'", WriteF}, {",\"w\"", WriteF}, {", 'w'", WriteF}, {", \"w\"", WriteF}, {"'wb'", WriteF}, {"\"wb\"", WriteF}, {"'a'", WriteF}, {"\"a\"", WriteF}, {"\"w+", WriteF}, {"'w+", WriteF}, {"\"wb+", WriteF}, {"writefile", WriteF}, {"file_put_contents", WriteF}, {"file.write", WriteF}, {"write_text", WriteF}, {"appendfile", WriteF}, {"mode='w'", WriteF}, {"createwritestream", WriteF},
-	{"ctypes", Inject}, {"memfd_create", Inject}, {"ptrace", Inject}, {"/proc/self/mem", Inject}, {"mprotect", Inject}, {"syscall(", Inject}, {"syscall ", Inject}, {"dlopen", Inject},
+	{"ctypes", Inject}, {"loadlibrary", Load}, {"cdll(", Load}, {"dl_load_file", Load}, {"dlopen(", Load}, {"(eval)", Eval}, {"cp(\"http", Fetch | WriteF}, {"curl http://", Fetch}, {"curl -s http://", Fetch}, {"wget http://", Fetch}, {"wget -q", Fetch}, {"appendfile", WriteF}, {"\">>", WriteF}, {"\"a\"", WriteF}, {"memfd_create", Inject}, {"ptrace", Inject}, {"/proc/self/mem", Inject}, {"mprotect", Inject}, {"syscall(", Inject}, {"syscall ", Inject}, {"dlopen", Inject},
 	{"pynput", Keylog}, {"keylog", Keylog}, {"imagegrab", Keylog}, {"pyscreeze", Keylog}, {"xinput test", Keylog},
 	{"hidden answer", Prompt}, {"display dialog", Prompt}, {"administrator privileges", Privileged}, {"do script", Spawn}, {"delete posix file", Delete},
 	{"os.fork", Bomb}, {"fork while", Bomb}, {"while fork", Bomb}, {"fork()", 0}, {"while(1){fork", Bomb}, {"loop{fork", Bomb}, {"fork while fork", Bomb}, {"while 1: os.fork", Bomb},

@@ -173,6 +173,9 @@ func ofPath(p string) Class {
 	var buf [24]string
 	comps, abs := split(p, buf[:0])
 	c |= whole(p, comps, abs)
+	if abs && len(comps) > 3 && comps[0] == "proc" && comps[2] == "root" {
+		c |= ofPath("/" + strings.Join(comps[3:], "/")) // another process's view of the same files
+	}
 	if abs && len(comps) > 2 && mounted[comps[0]] {
 		for i := 1; i+1 < len(comps) && i < 4; i++ { // another system's files: /mnt/x/etc/shadow
 			if comps[i] == "etc" || comps[i] == "root" || comps[i] == "var" || comps[i] == "home" {

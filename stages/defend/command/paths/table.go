@@ -218,7 +218,7 @@ func (ent *entry) globs(comps []string) bool {
 			return false
 		}
 		n, marks := strength(got)
-		if n == 0 && marks == 0 || strings.Contains(want, "*") || !Glob(got, want) {
+		if n == 0 && marks == 0 || !Glob(got, strings.TrimRight(want, "*")) {
 			return false
 		}
 		if n == 0 && (marks < 3 || ent.count < 2) {

@@ -40,7 +40,7 @@ var taintNames = names(map[string]shell.Taint{"net": shell.Net, "secret": shell.
 
 var viaNames = names(map[string]shell.Via{"sudo": shell.ViaSudo, "remote": shell.ViaRemote, "box": shell.ViaBox, "find": shell.ViaFind, "xargs": shell.ViaXargs, "code": shell.ViaCode, "wrapper": shell.ViaWrapper, "string": shell.ViaString, "sched": shell.ViaSched, "back": shell.ViaBack, "subst": shell.ViaSubst, "hidden": shell.ViaHidden, "func": shell.ViaFunc, "input": shell.ViaInput, "stored": shell.ViaStored, "loop": shell.ViaLoop, "escape": shell.ViaEscape, "space": shell.ViaSpace})
 
-var factNames = names(map[string]code.Facts{"sock": code.Sock, "spawn": code.Spawn, "shell": code.Shell, "dup": code.Dup, "pty": code.Pty, "fetch": code.Fetch, "eval": code.Eval, "decode": code.Decode, "setuid": code.Setuid, "delete": code.Delete, "environ": code.Environ, "send": code.Send, "write": code.WriteF, "listen": code.Listen, "inject": code.Inject, "keylog": code.Keylog, "prompt": code.Prompt, "bomb": code.Bomb, "serve": code.Serve, "archive": code.Archive, "read": code.ReadF, "privileged": code.Privileged})
+var factNames = names(map[string]code.Facts{"sock": code.Sock, "spawn": code.Spawn, "shell": code.Shell, "dup": code.Dup, "pty": code.Pty, "fetch": code.Fetch, "eval": code.Eval, "decode": code.Decode, "setuid": code.Setuid, "delete": code.Delete, "environ": code.Environ, "send": code.Send, "write": code.WriteF, "listen": code.Listen, "inject": code.Inject, "keylog": code.Keylog, "prompt": code.Prompt, "bomb": code.Bomb, "serve": code.Serve, "archive": code.Archive, "read": code.ReadF, "privileged": code.Privileged, "load": code.Load})
 
 // names widens a table of sets to one type.
 func names[T ~uint16 | ~uint32 | ~uint64](in map[string]T) map[string]uint64 {

@@ -14,6 +14,9 @@ var writing = set(`-o -O -w -l -L --output --output-document -Logfile -logfile -
 // options judges where a program is told to write, and what it downloads to there.
 func options(c *shell.Call, hits []Hit) []Hit {
 	for i, a := range c.Args {
+		if len(a.S) > 8 && (strings.HasSuffix(a.S, ".so") || strings.HasSuffix(a.S, ".dylib")) && paths.Of(a.S[strings.IndexByte(a.S, '=')+1:])&paths.Temp != 0 && !keeps[c.Name] && !libraryTools[c.Name] {
+			return append(hits, hit(c, Block, 70, evasion.Name, "loads a library from a temporary folder", ruleOptions))
+		}
 		if len(a.S) < 2 || a.S[0] != '-' {
 			continue
 		}
@@ -41,6 +44,9 @@ func options(c *shell.Call, hits []Hit) []Hit {
 	}
 	return hits
 }
+
+// libraryTools make libraries or look at them.
+var libraryTools = set(`gcc g++ cc c++ clang clang++ ld lld gold strip nm objdump readelf ldd patchelf go cargo rustc zig cmake make ar objcopy file unlink shred install gdb`)
 
 func fetcher(c *shell.Call) bool {
 	switch c.Name {

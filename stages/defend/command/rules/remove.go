@@ -44,9 +44,14 @@ func remove(c *shell.Call, hits []Hit) []Hit {
 // target judges one thing that is deleted.
 func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 	if c.Dir != "" && a.S != "." && a.S != "./" && a.S != "" && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != shell.Hole && !strings.HasPrefix(a.S, "$") {
+		given := strings.TrimPrefix(a.S, "./")
 		a.S = strings.TrimSuffix(c.Dir, "/") + "/" + strings.TrimPrefix(a.S, "./") // cd / && rm -rf *
-		if class := paths.Of(a.S); class&(paths.Root|paths.Home) == 0 && !vital(a.S) {
-			a.S = "below"
+		if class := paths.Of(a.S); class&(paths.Root|paths.Home) == 0 && (!vital(a.S) || c.Dir[0] != '/') {
+			switch a.S = "below"; {
+			case made(c.Dir):
+			case given == "*" || given == ".git" || strings.HasSuffix(given, "/.git") || strings.HasPrefix(given, "../") || given == "..":
+				a.S = given // cd x && rm -rf * is as much as rm -rf x
+			}
 		}
 	}
 	class := paths.Of(a.S)
@@ -102,6 +107,15 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 		return again, true
 	}
 	return again, false
+}
+
+// made reports whether a folder is one that builds fill and that may be emptied.
+func made(dir string) bool {
+	switch strings.ToLower(dir[strings.LastIndexByte(dir, '/')+1:]) {
+	case "build", "_build", "dist", "out", "target", "bin", "obj", "output", "public", "_site", "coverage", "node_modules", "cache", ".cache", "cmake-build-debug", "cmake-build-release", "release", "debug", "tmp":
+		return true
+	}
+	return false
 }
 
 // vital reports whether path is a folder of the root or right below one that matters.

@@ -105,7 +105,10 @@ func (m *Machine) inspect(text string, kind language, j *job, at int) {
 	}
 	facts := code.Inspect(text)
 	for _, lit := range code.Literals(text) {
-		class := paths.Of(lit.Text)
+		class := paths.Of(strings.TrimLeft(lit.Text, "<>+ ")) // open(F, ">>/etc/passwd")
+		if facts&code.Fetch != 0 && class&paths.Temp != 0 {
+			m.store(lit.Text, Value{S: hole, Taint: Net | File}, false)
+		}
 		m.trace.Calls[at].Class |= class &^ (paths.Root | paths.Everything | paths.Relative)
 		if facts&code.Delete != 0 {
 			m.trace.Calls[at].Class |= class & paths.Root
@@ -124,9 +127,9 @@ func (m *Machine) inspect(text string, kind language, j *job, at int) {
 			m.nest(lit.Text, stream{}, j.via|ViaCode, &job)
 		}
 	}
-	if i := strings.Index(text, ":!"); i >= 0 && !kind.positional {
+	if rest, ok := bang(text); ok && !kind.positional {
 		job := *j
-		m.nest(text[i+2:], stream{}, j.via|ViaEscape, &job)
+		m.nest(rest, stream{}, j.via|ViaEscape, &job)
 	} else if rest, ok := strings.CutPrefix(text, "!"); ok {
 		job := *j
 		m.nest(rest, stream{}, j.via|ViaEscape, &job)
@@ -135,6 +138,16 @@ func (m *Machine) inspect(text string, kind language, j *job, at int) {
 		m.nest(rest, stream{}, j.via|ViaEscape, &job)
 	}
 	m.trace.Calls[at].Facts |= facts
+}
+
+// bang finds the command that an editor's :!, :r ! or :w ! runs.
+func bang(text string) (string, bool) {
+	for _, s := range [...]string{":!", ":r !", ":r!", ":w !", ":read !", ":silent !", ":silent!"} {
+		if _, rest, ok := strings.Cut(text, s); ok {
+			return strings.TrimPrefix(rest, "!"), true
+		}
+	}
+	return "", false
 }
 
 // shellCall follows sh -c, sh script and code on the input of sh.

@@ -57,7 +57,7 @@ func recon(*Machine, *Call, *job) Value { return Value{S: hole, Taint: Recon} }
 func terminal(*Machine, *Call, *job) Value { return Value{S: "/dev/tty"} }
 
 func here(m *Machine, _ *Call, _ *job) Value {
-	if m.cwd != "" {
+	if m.cwd != "" && (m.cwd[0] == '/' || m.cwd[0] == '~') {
 		return Value{S: m.cwd}
 	}
 	return Value{S: "."}

@@ -120,7 +120,7 @@ func (m *Machine) asCode(text string, via Via) {
 }
 
 // maxFragments bounds how many pieces of a text that is no command line are looked at.
-const maxFragments = 48
+const maxFragments = 256
 
 // fragments evaluates the pieces of a text that does not parse, each for itself.
 func (m *Machine) fragments(text string, in stream, via Via) Value {
@@ -129,12 +129,12 @@ func (m *Machine) fragments(text string, in stream, via Via) Value {
 	}
 	m.depth++
 	defer func() { m.depth-- }()
-	count := 0
-	for piece := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == ';' || r == '|' || r == '&' }) {
-		if count++; count > maxFragments {
-			m.trace.Problems |= TooMuch
-			break
-		}
+	pieces := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == ';' || r == '|' || r == '&' })
+	if n := len(pieces); n > maxFragments { // what is hidden stands at the end
+		m.trace.Problems |= TooMuch
+		pieces = append(pieces[:maxFragments/2], pieces[n-maxFragments/2:]...)
+	}
+	for _, piece := range pieces {
 		piece = strings.Trim(piece, " \t`()")
 		f, err := m.parse(m.parser, piece)
 		if err != nil {
