@@ -123,5 +123,5 @@ var impact = &Family{Name: "impact", Dry: true, Rules: []Rule{
 	{Review, 44, "ip|ifconfig|nmcli|ifdown link|*|networking down|off", "cuts the network"},
 	{Block, 66, "swapoff|sysctl -a ~drop_caches", "uses the machine up"},
 	{Review, 46, "userdel|deluser|groupdel *", "deletes an account"},
-	{Block, 66, "userdel|deluser -r|-f|--remove-home", "deletes an account with its files"},
+	{Review, 50, "userdel|deluser -r|-f|--remove-home", "deletes an account with its files"},
 }}

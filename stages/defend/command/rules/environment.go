@@ -36,6 +36,10 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 		}
 	case "HISTIGNORE":
 		add(Block, 68, evasion.Name, "hides commands from the shell history")
+	case "PS4", "PS1":
+		if strings.Contains(v.S, "$(") && (strings.Contains(v.S, "curl ") || strings.Contains(v.S, "/tmp/") || strings.Contains(v.S, "/dev/tcp") || strings.Contains(v.S, "nc ")) {
+			add(Block, 70, persistence.Name, "runs a command at each prompt or step")
+		}
 	case "PROMPT_COMMAND", "BASH_ENV", "ENV":
 		switch {
 		case v.S == "":
@@ -44,8 +48,8 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 		default:
 			add(Review, 55, persistence.Name, "runs a command at each prompt or start")
 		}
-	case "PERL5OPT", "PERL5DB", "PYTHONSTARTUP", "CRASHPAGER", "SUDO_ASKPASS", "SSH_ASKPASS", "GIT_ASKPASS", "FACTERLIB", "VAGRANT_VAGRANTFILE", "GCONV_PATH", "PYTHONWARNINGS", "SYSTEMD_PAGER", "RUBYOPT", "NODE_OPTIONS", "PERL5LIB", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "PERL_MM_USE_DEFAULT", "RUSTC_WRAPPER", "RUSTC", "MANPAGER", "LESSOPEN", "PAGER", "EDITOR", "VISUAL", "BROWSER":
-		if suspicious(v.S) {
+	case "PERL5OPT", "PERL5DB", "PYTHONSTARTUP", "CRASHPAGER", "SUDO_ASKPASS", "SSH_ASKPASS", "GIT_ASKPASS", "FACTERLIB", "VAGRANT_VAGRANTFILE", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "DOTNET_STARTUP_HOOKS", "GEM_PATH", "NODE_PATH", "GCONV_PATH", "PYTHONWARNINGS", "SYSTEMD_PAGER", "RUBYOPT", "NODE_OPTIONS", "PERL5LIB", "GIT_SSH_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "PERL_MM_USE_DEFAULT", "RUSTC_WRAPPER", "RUSTC", "MANPAGER", "LESSOPEN", "PAGER", "EDITOR", "VISUAL", "BROWSER":
+		if suspicious(v.S) || class&paths.Temp != 0 {
 			add(Block, 70, evasion.Name, "makes a program start another one")
 		} else if name == "NODE_OPTIONS" && strings.Contains(v.S, "--require") || name == "PERL5OPT" || name == "RUBYOPT" && strings.Contains(v.S, "-r") {
 			add(Review, 45, evasion.Name, "makes a program load code")

@@ -87,4 +87,3 @@ func sedRuns(script string) bool {
 }
 
 func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
-

@@ -43,7 +43,7 @@ var persistence = &Family{Name: "persistence", Rules: []Rule{
 	{Block, 70, "usermod|gpasswd -G|-aG|--groups|-a sudo|wheel|root|admin", "gives an account rights of root"},
 	{Block, 72, "chpasswd|dsenableroot", "sets a password"},
 	{Review, 50, "passwd --stdin|-d|-u|-l|-e", "changes a password"},
-	{Review, 42, "passwd *", "changes a password"},
+	{Review, 42, "passwd * !-S", "changes a password"},
 	{Block, 72, "passwd =piped", "sets a password"},
 	{Review, 25, "chsh *", "changes a shell"},
 	{Review, 50, "chfn|vipw|vigr|delgroup|userdel|deluser|groupdel|dseditgroup *", "changes accounts"},

@@ -83,6 +83,9 @@ func lurking(c *shell.Call, hits []Hit) []Hit {
 	if runsScript(c) && count(c.Args[0].S[strings.LastIndexByte(c.Args[0].S, '/')+1:], []string{"exploit", "cve-20", "cve_20", "revshell", "reverse_shell", "backdoor", "keylog", "lazagne", "linpeas"}) > 0 {
 		hits = append(hits, hit(c, Block, 68, reverse.Name, "runs a script that is named like an attack", ruleTempRun))
 	}
+	if c.Via&shell.ViaSched != 0 && runsScript(c) && (strings.Contains(c.Args[0].S, "/.config/") || strings.Contains(c.Args[0].S, "/.cache/") || paths.Of(c.Args[0].S)&paths.Temp != 0) {
+		hits = append(hits, hit(c, Block, 70, persistence.Name, "schedules a script that lies in a hidden or temporary place", ruleTempRun))
+	}
 	hidden := strings.Contains(c.Given, "/.cache/") || strings.Contains(c.Given, "/.config/") || len(base) > 1 && base[0] == '.' && c.Given != base && base != ".."
 	if hidden && c.Via&(shell.ViaSched|shell.ViaBack) != 0 {
 		hits = append(hits, hit(c, Block, 70, persistence.Name, "keeps a program running that lies in a hidden place", ruleTempRun))

@@ -213,4 +213,3 @@ func mounts(c *shell.Call, hits []Hit) []Hit {
 	}
 	return hits
 }
-

@@ -213,6 +213,16 @@ func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 			m.store(strings.TrimSuffix(dir, "/")+"/*", Value{S: hole, Taint: File}, false)
 		}
 	}
+	for i, a := range c.Args {
+		if (a.S == "foreach" || a.S == "run") && i > 0 && i+1 < len(c.Args) && (c.Args[i-1].S == "submodule" || c.Args[i-1].S == "bisect" || c.Args[i-1].S == "--recursive") {
+			if a.S == "run" {
+				m.run(c.Args[i+1:], job{via: j.via | ViaWrapper, start: j.start, end: j.end})
+			} else {
+				m.nest(joinFields(c.Args[i+1:], " "), stream{}, j.via|ViaWrapper, j)
+			}
+			break
+		}
+	}
 	if v, ok := value(c.Args, "--upload-pack", "--receive-pack", "-u", "--exec", "--tree-filter", "--index-filter", "--msg-filter", "-x"); ok && !c.Sub("push") {
 		m.nest(v.S, stream{}, j.via|ViaEscape, j)
 	}
@@ -249,6 +259,17 @@ func makeBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 	if v, ok := value(c.Args, "--eval"); ok {
 		_, rule, _ := strings.Cut(v.S, ":")
 		m.nest(strings.TrimLeft(rule, "\n\t -@"), stream{}, j.via|ViaEscape, j)
+	}
+	file := "Makefile"
+	if v, ok := value(c.Args, "-f", "--file"); ok {
+		file = v.S
+	}
+	if v, ok := m.stored(file); ok {
+		for line := range strings.SplitSeq(v.S, "\n") {
+			if rest, ok := strings.CutPrefix(line, "\t"); ok && !m.over() {
+				m.nest(strings.TrimLeft(rest, "@-"), stream{}, j.via|ViaStored, j)
+			}
+		}
 	}
 	return m.output(c, j)
 }

@@ -71,6 +71,45 @@ func (m *Machine) carried(c *Call, j *job) {
 	}
 }
 
+// textual are programs whose arguments are text to write, to search for or to send.
+var textual = map[string]bool{"echo": true, "printf": true, "grep": true, "egrep": true, "fgrep": true, "rg": true, "ag": true, "sed": true, "awk": true, "cat": true, "git": true, "gh": true, "glab": true, "logger": true, "notify-send": true, "say": true, "mail": true, "mailx": true, "curl": true, "wget": true, "jq": true, "yq": true, "tee": true, "trap": true, "eval": true, "alias": true, "export": true, "set": true, "test": true, "[": true, "read": true, "history": true, "docker": true, "tldr": true, "man": true, "code": true, "python": true, "node": true, "perl": true, "ruby": true, "php": true, "claude": true, "llm": true, "http": true, "psql": true, "mysql": true, "sqlite3": true}
+
+// smuggled follows arguments that are a command line which joins the network to a shell,
+// whatever program they are given to: no program takes such a text for anything else.
+func (m *Machine) smuggled(c *Call, j *job) {
+	if textual[c.Name] || languages[c.Name].shell || m.depth > maxRounds {
+		return
+	}
+	for _, a := range c.Args {
+		if len(a.S) > 12 && strings.IndexByte(a.S, ' ') > 0 && joinsShell(a.S) {
+			m.nest(a.S[max(0, strings.IndexByte(a.S, '=')+1)*btoi(isAssign(a.S)):], stream{}, j.via|ViaWrapper, j)
+		}
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// joinsShell reports whether text pipes a download into a shell or connects one.
+func joinsShell(text string) bool {
+	if strings.Contains(text, "/dev/tcp/") {
+		return true
+	}
+	if !strings.Contains(text, "curl ") && !strings.Contains(text, "wget ") {
+		return false
+	}
+	for _, s := range [...]string{"|sh", "| sh", "|bash", "| bash", "$(curl", "$(wget", "<(curl", "<(wget"} {
+		if strings.Contains(text, s) {
+			return true
+		}
+	}
+	return false
+}
+
 // unixexec follows busctl --address=unixexec:path=/bin/sh,argv1=-c,….
 func (m *Machine) unixexec(c *Call, j *job) {
 	for _, a := range c.Args {

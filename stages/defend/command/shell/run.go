@@ -170,6 +170,7 @@ func (m *Machine) program(c *Call, j *job) Value {
 		return Value{}
 	}
 	m.carried(c, j)
+	m.smuggled(c, j)
 	if compilers[c.Name] {
 		m.compile(c, j, at)
 	}

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -100,6 +101,14 @@ func afterVerb(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	return nil, func(m *Machine) Value { return m.output(c, j) }
 }
 
+// called is npx -c, whose value is a command line.
+func called(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	if v, ok := value(c.Args, "-c", "--call"); ok {
+		return nil, text(v, j, ViaWrapper)
+	}
+	return nil, nil
+}
+
 // netns is ip netns exec.
 func netns(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	for i, a := range c.Args {
@@ -138,6 +147,13 @@ func xargs(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 		rest = []Value{{S: "echo"}}
 	}
 	in := j.in.val
+	if i := slices.IndexFunc(rest, func(v Value) bool { return v.S == ":::" }); i >= 0 && c.Name == "parallel" {
+		parts := []Value{{joinFields(rest[:i], " ") + " " + joinFields(rest[i+1:], " "), 0}}
+		if i == 0 {
+			parts = rest[1:]
+		}
+		return nil, text(Value{S: joinFields(parts, "\n")}, j, ViaXargs)
+	}
 	if !j.in.piped {
 		if v, ok := value(c.Args, "-a", "--arg-file"); !ok || v.S == "/dev/null" {
 			return rest, nil
