@@ -13,51 +13,8 @@ func recon(t *shell.Trace, hits []Hit) []Hit {
 	var seen uint32
 	deep := false
 	for i := range t.Calls {
-		c := &t.Calls[i]
-		bit := -1
-		switch c.Name {
-		case "id", "whoami", "groups":
-			bit = 0
-		case "uname", "arch", "lsb_release", "hostnamectl":
-			bit = 1
-		case "hostname":
-			bit = 2
-		case "ps", "top":
-			bit = 3
-		case "netstat", "ss", "lsof":
-			bit = 4
-		case "ifconfig", "ip", "arp", "route":
-			bit = 5
-		case "w", "who", "last", "lastlog", "users":
-			bit = 6
-		case "env", "printenv":
-			bit = 7
-		case "sudo":
-			if len(c.Args) > 0 && c.Args[0].S == "-l" {
-				bit, deep = 8, true
-			}
-		case "cat", "head", "more", "less", "getent":
-			switch {
-			case c.Class&(paths.Account|paths.Secret) != 0 || c.Sub("passwd"):
-				bit, deep = 9, true
-			case has(c, "/etc/issue") || has(c, "/proc/version") || has(c, "-release"):
-				bit = 1
-			case c.Class&paths.Startup != 0 || has(c, "cron"):
-				bit, deep = 10, true
-			}
-		case "crontab":
-			if c.Sub("-l") {
-				bit = 10
-			}
-		case "find", "getcap":
-			if special(c) || c.Name == "getcap" {
-				bit, deep = 11, true
-			}
-		case "mount", "lsblk", "df":
-			bit = 12
-		case "dpkg", "rpm", "lsmod":
-			bit = 13
-		}
+		bit, about := asks(&t.Calls[i])
+		deep = deep || about
 		if bit >= 0 {
 			seen |= 1 << bit
 		}
@@ -74,6 +31,56 @@ func recon(t *shell.Trace, hits []Hit) []Hit {
 		hits = append(hits, hit(&t.Calls[at], Review, 45, discovery.Name, "asks much about the machine and its accounts", ruleRecon))
 	}
 	return hits
+}
+
+// asks numbers the kind of question that c asks about the machine, -1 for none; deep is one
+// about accounts, rights or schedules.
+func asks(c *shell.Call) (bit int, deep bool) {
+	bit = -1
+	switch c.Name {
+	case "id", "whoami", "groups":
+		bit = 0
+	case "uname", "arch", "lsb_release", "hostnamectl":
+		bit = 1
+	case "hostname":
+		bit = 2
+	case "ps", "top":
+		bit = 3
+	case "netstat", "ss", "lsof":
+		bit = 4
+	case "ifconfig", "ip", "arp", "route":
+		bit = 5
+	case "w", "who", "last", "lastlog", "users":
+		bit = 6
+	case "env", "printenv":
+		bit = 7
+	case "sudo":
+		if len(c.Args) > 0 && c.Args[0].S == "-l" {
+			bit, deep = 8, true
+		}
+	case "cat", "head", "more", "less", "getent":
+		switch {
+		case c.Class&(paths.Account|paths.Secret) != 0 || c.Sub("passwd"):
+			bit, deep = 9, true
+		case has(c, "/etc/issue") || has(c, "/proc/version") || has(c, "-release"):
+			bit = 1
+		case c.Class&paths.Startup != 0 || has(c, "cron"):
+			bit, deep = 10, true
+		}
+	case "crontab":
+		if c.Sub("-l") {
+			bit = 10
+		}
+	case "find", "getcap":
+		if special(c) || c.Name == "getcap" {
+			bit, deep = 11, true
+		}
+	case "mount", "lsblk", "df":
+		bit = 12
+	case "dpkg", "rpm", "lsmod":
+		bit = 13
+	}
+	return bit, deep
 }
 
 func has(c *shell.Call, part string) bool {

@@ -13,6 +13,7 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 		hits = append(hits, Hit{Tier: tier, Score: score, Family: family, Why: why, Start: start, End: end, Rule: ruleEnv})
 	}
 	class := paths.Of(v.S)
+	remembered(name, v.S, class, add)
 	switch name {
 	case "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "DYLD_LIBRARY_PATH":
 		switch {
@@ -22,20 +23,6 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 		default:
 			add(Review, 45, persistence.Name, "loads a library into a program")
 		}
-	case "HISTFILE":
-		if class&paths.Null != 0 || v.S == "" {
-			add(Block, 76, evasion.Name, "switches the shell history off")
-		}
-	case "HISTSIZE", "HISTFILESIZE", "SAVEHIST":
-		if v.S == "0" || v.S == "" {
-			add(Block, 74, evasion.Name, "switches the shell history off")
-		}
-	case "HISTCONTROL":
-		if strings.Contains(v.S, "ignore") {
-			add(Block, 66, evasion.Name, "hides commands from the shell history")
-		}
-	case "HISTIGNORE":
-		add(Block, 68, evasion.Name, "hides commands from the shell history")
 	case "PS4", "PS1":
 		if strings.Contains(v.S, "$(") && (strings.Contains(v.S, "curl ") || strings.Contains(v.S, "/tmp/") || strings.Contains(v.S, "/dev/tcp") || strings.Contains(v.S, "nc ")) {
 			add(Block, 70, persistence.Name, "runs a command at each prompt or step")
@@ -55,17 +42,7 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 			add(Review, 45, evasion.Name, "makes a program load code")
 		}
 	case "LD_LIBRARY_PATH", "PATH", "PYTHONPATH":
-		if strings.HasPrefix(v.S, "/tmp:") || strings.HasPrefix(v.S, "/dev/shm:") || strings.HasPrefix(v.S, "/var/tmp:") {
-			add(Block, 68, evasion.Name, "makes programs load from a temporary folder before the system's")
-			break
-		}
-		if root && class&paths.Temp != 0 {
-			add(Block, 70, privilege.Name, "makes a program of root load from a temporary folder")
-			break
-		}
-		if class&paths.Temp != 0 && (strings.HasPrefix(v.S, "/tmp") || strings.HasPrefix(v.S, "/dev/shm") || strings.HasPrefix(v.S, ".:")) {
-			add(Review, 48, evasion.Name, "makes programs load from a temporary folder")
-		}
+		searched(v.S, root, class, add)
 	case "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY":
 		if v.Known() && (bareAddress(v.S) || strings.HasPrefix(v.S, "127.") || strings.Contains(v.S, "//127.")) {
 			add(Review, 38, evasion.Name, "reroutes traffic")
@@ -77,6 +54,41 @@ func environment(name string, v shell.Value, root bool, start, end int, hits []H
 		add(Block, 88, reverse.Name, "a function in a variable: uses a flaw of old shells")
 	}
 	return hits
+}
+
+// remembered judges the variables that decide what a shell remembers.
+func remembered(name, value string, class paths.Class, add func(Tier, float64, string, string)) {
+	switch name {
+	case "HISTFILE":
+		if class&paths.Null != 0 || value == "" {
+			add(Block, 76, evasion.Name, "switches the shell history off")
+		}
+	case "HISTSIZE", "HISTFILESIZE", "SAVEHIST":
+		if value == "0" || value == "" {
+			add(Block, 74, evasion.Name, "switches the shell history off")
+		}
+	case "HISTCONTROL":
+		if strings.Contains(value, "ignore") {
+			add(Block, 66, evasion.Name, "hides commands from the shell history")
+		}
+	case "HISTIGNORE":
+		add(Block, 68, evasion.Name, "hides commands from the shell history")
+	}
+}
+
+// searched judges the folders that programs and libraries are looked for in.
+func searched(value string, root bool, class paths.Class, add func(Tier, float64, string, string)) {
+	if strings.HasPrefix(value, "/tmp:") || strings.HasPrefix(value, "/dev/shm:") || strings.HasPrefix(value, "/var/tmp:") {
+		add(Block, 68, evasion.Name, "makes programs load from a temporary folder before the system's")
+		return
+	}
+	if root && class&paths.Temp != 0 {
+		add(Block, 70, privilege.Name, "makes a program of root load from a temporary folder")
+		return
+	}
+	if class&paths.Temp != 0 && (strings.HasPrefix(value, "/tmp") || strings.HasPrefix(value, "/dev/shm") || strings.HasPrefix(value, ".:")) {
+		add(Review, 48, evasion.Name, "makes programs load from a temporary folder")
+	}
 }
 
 // usualPreload reports whether a library is one that is preloaded for speed or tests.

@@ -41,19 +41,26 @@ func remove(c *shell.Call, hits []Hit) []Hit {
 	return hits
 }
 
+// inFolder is what a relative name means after cd dir: itself, a name of the system, or
+// "below" where it is neither.
+func inFolder(dir, name string) string {
+	if dir == "" || name == "." || name == "./" || name == "" || name[0] == '/' || name[0] == '~' || name[0] == shell.Hole || name[0] == '$' {
+		return name
+	}
+	given := strings.TrimPrefix(name, "./")
+	whole := strings.TrimSuffix(dir, "/") + "/" + given // cd / && rm -rf *
+	if paths.Of(whole)&(paths.Root|paths.Home) != 0 || vital(whole) && dir[0] == '/' {
+		return whole
+	}
+	if !made(dir) && (given == "*" || given == ".git" || strings.HasSuffix(given, "/.git") || strings.HasPrefix(given, "../") || given == "..") {
+		return given // cd x && rm -rf * is as much as rm -rf x
+	}
+	return "below"
+}
+
 // target judges one thing that is deleted.
 func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
-	if c.Dir != "" && a.S != "." && a.S != "./" && a.S != "" && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != shell.Hole && !strings.HasPrefix(a.S, "$") {
-		given := strings.TrimPrefix(a.S, "./")
-		a.S = strings.TrimSuffix(c.Dir, "/") + "/" + strings.TrimPrefix(a.S, "./") // cd / && rm -rf *
-		if class := paths.Of(a.S); class&(paths.Root|paths.Home) == 0 && (!vital(a.S) || c.Dir[0] != '/') {
-			switch a.S = "below"; {
-			case made(c.Dir):
-			case given == "*" || given == ".git" || strings.HasSuffix(given, "/.git") || strings.HasPrefix(given, "../") || given == "..":
-				a.S = given // cd x && rm -rf * is as much as rm -rf x
-			}
-		}
-	}
+	a.S = inFolder(c.Dir, a.S)
 	class := paths.Of(a.S)
 	again := hit(c, Block, 95, destruction.Name, "deletes the whole system or a home folder", ruleRemove)
 	star := strings.HasSuffix(a.S, "*")

@@ -43,26 +43,7 @@ func fetch(m *Machine, c *Call, j *job) Value {
 			name = path.Join(dir.S, name)
 		}
 	}
-	if v, ok := value(c.Args, "-r", "-l"); ok && c.Name == "tftp" {
-		m.store(v.S, Value{S: hole, Taint: Net | File}, false)
-	}
-	if c.Name == "ftpget" && len(args) > 1 {
-		for _, a := range args[1:] {
-			m.store(a.S, Value{S: hole, Taint: Net | File}, false)
-		}
-		return v
-	}
-	if c.Name == "tftp" { // tftp host -c get x
-		for i, a := range args {
-			if a.S == "get" && i+1 < len(args) {
-				m.store(args[i+1].S, Value{S: hole, Taint: Net | File}, false)
-			}
-		}
-	}
-	if c.Name == "scp" || c.Name == "tftp" || c.Name == "ftp" {
-		if n := len(args); n >= 2 {
-			m.store(args[n-1].S, v, false)
-		}
+	if m.ftp(c, args, v) {
 		return v
 	}
 	if saves {
@@ -70,6 +51,34 @@ func fetch(m *Machine, c *Call, j *job) Value {
 		return Value{Taint: Net}
 	}
 	return v
+}
+
+// ftp notes where scp, ftp and their kin put what they fetch; false if c is none of them.
+func (m *Machine) ftp(c *Call, args []Value, v Value) bool {
+	fetched := Value{S: hole, Taint: Net | File}
+	switch c.Name {
+	case "ftpget":
+		for _, a := range args[min(1, len(args)):] {
+			m.store(a.S, fetched, false)
+		}
+		return true
+	case "tftp": // tftp -g -r x host, tftp host -c get x
+		if name, ok := value(c.Args, "-r", "-l"); ok {
+			m.store(name.S, fetched, false)
+		}
+		for i, a := range args {
+			if a.S == "get" && i+1 < len(args) {
+				m.store(args[i+1].S, fetched, false)
+			}
+		}
+	case "scp", "ftp":
+	default:
+		return false
+	}
+	if n := len(args); n >= 2 {
+		m.store(args[n-1].S, v, false)
+	}
+	return true
 }
 
 // documentOf is where wget writes: -O file, -O- or -qO-.
