@@ -114,6 +114,7 @@ var programs = &Family{Name: "program-abuse", Rules: []Rule{
 	{Block, 72, "gs|convert|magick|gm|identify ~%pipe%|msl:|ephemeral:|mvg:/tmp|epi:", "an image tool runs a command"},
 	{Review, 45, "vipw|vigr", "changes accounts"},
 	{Review, 38, "tar -P|--absolute-names -x", "unpacks files to where they say themselves"},
+	{Block, 68, "ssh|autossh -R -f|-N|-fN =ip", "opens a tunnel from a bare address into this machine"},
 	{Review, 36, "sudo -l|--list", "asks what it may do as root"},
 	{Block, 68, "for|xargs|sshpass ssh|su -p +file|unknown", "tries passwords"},
 	{Block, 68, "sshpass ^loop -p", "tries passwords"},

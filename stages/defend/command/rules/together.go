@@ -77,6 +77,9 @@ func lurking(c *shell.Call, hits []Hit) []Hit {
 			hits = append(hits, hit(c, Block, 70, privilege.Name, "starts a program that is named like an attack", ruleTempRun))
 		}
 	}
+	if len(c.Args) == 1 && c.Args[0].S == "-p" && paths.Of(c.Given)&(paths.Temp|paths.Hidden) != 0 {
+		hits = append(hits, hit(c, Block, 68, privilege.Name, "starts a copy of a shell that keeps its rights", ruleTempRun))
+	}
 	if strings.Contains(c.Given, "/.") && paths.Of(c.Given)&paths.Temp != 0 && !strings.Contains(c.Given, "/./") {
 		hits = append(hits, hit(c, Block, 70, evasion.Name, "starts a program that hides in a temporary folder", ruleTempRun))
 	}

@@ -195,7 +195,7 @@ func cronBuiltin(m *Machine, c *Call, j *job, at int) Value {
 func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 	for i, a := range c.Args {
 		key, val, ok := strings.Cut(strings.TrimPrefix(a.S, "--config="), "=")
-		if !ok && i > 0 && i+1 < len(c.Args) && c.Args[i-1].S == "config" {
+		if !ok && i > 0 && i+1 < len(c.Args) && runsCommand(a.S) && c.Sub("config") {
 			key, val, ok = a.S, c.Args[i+1].S, true
 		}
 		if ok && runsCommand(key) && val != "" {
