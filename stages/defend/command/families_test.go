@@ -3,7 +3,7 @@ package command
 import "testing"
 
 // TestFamilies holds the check-lists of testdata/families: one file a family. "flag" is a
-// review or a block; nothing of everyday.txt may be blocked.
+// review or a block; nothing of the everyday lists may be blocked.
 func TestFamilies(t *testing.T) {
 	j := mustJudge(t)
 	var r Result

@@ -285,7 +285,7 @@ const head = `# The command defender: what it reaches
 
 Made by ` + "`go test ./stages/defend/command -run TestReport -args -update`" + ` from ../shared/defender/train_commands.jsonl. %d rules in tables, and functions for what depends on a target or on several commands.
 
-**Read these figures with care.** There is no training: the rules were written by hand by people who could see every source, so the figures of this table are those of the data they were written beside, not of unseen sources. By eye some 5 %% of the malicious rows are not attacks (` + "`uname -srm`" + `, ` + "`echo $0`" + `), and a large part of slp-malicious and some of atomic-red-team is reconnaissance or a harmless stand-in for an attack (` + "`chmod 755 /tmp/x`" + `, ` + "`shutdown -h now`" + `), which this defender reviews at most: blocking it would break everyday work. That is why no further rule was written to lift attacks blocked here. For a guess at unseen text see the check-lists below.
+**Read these figures with care.** There is no training: the rules were written by hand by people who could see every source, so the figures of this table are those of the data they were written beside, not of unseen sources. By eye some 5 %% of the malicious rows are not attacks (` + "`uname -srm`" + `, ` + "`echo $0`" + `), and a large part of slp-malicious and some of atomic-red-team is reconnaissance or a harmless stand-in for an attack (` + "`chmod 755 /tmp/x`" + `, ` + "`shutdown -h now`" + `), which this defender reviews at most: blocking it would break everyday work. Few rules were written for rows of this table, and some that blocked what honest people do as well (tunnels, captures, kernel modules, deleting one rule of a firewall) now review it, which cost attacks here. For a guess at unseen text see the check-lists below.
 
 | figure | here | bar | |
 |---|---|---|---|
@@ -312,6 +312,7 @@ testdata/families holds lines that were written from knowledge of attack techniq
 | everyday2: administration, images, keys (should be allowed; hard on purpose) | 222 | 16 % | 5.0 % |
 | everyday3: images, builds, pipelines (should be allowed) | 143 | 13 % | 2.1 % |
 | everyday4: one-liners, with restarts and force (should be allowed; hard on purpose) | 137 | 16 % | 0.7 % |
+| everyday5: honest uses of what attackers use as well (nothing should be blocked) | 99 | 68 % | 38 % |
 
 So: of the well-known forms some 96 % are blocked; of the long tail of forms some 70 to 80 %. The everyday lists hold what administrators do with rights of root (` + "`shutdown`, `git push --delete`, installing a unit of systemd" + `), of which the data above has little.
 `

@@ -116,7 +116,7 @@ var impact = &Family{Name: "impact", Dry: true, Rules: []Rule{
 	{Block, 80, "mv @root|home @null|temp", "moves everything away"},
 	{Block, 72, "kill -9|-KILL|-SIGKILL -1|1", "stops every process"},
 	{Block, 70, "killall5", "stops every process"},
-	{Review, 45, "stress-ng|xmrig|minerd|cpuminer|cgminer|ethminer|nbminer *", "uses the machine up"},
+	{Review, 45, "xmrig|minerd|cpuminer|cgminer|ethminer|nbminer *", "uses the machine up"},
 	{Block, 82, "xmrig|minerd|cpuminer|cgminer|ethminer|nbminer|t-rex|lolminer|xmr-stak|ccminer|bfgminer *", "mines for somebody else"},
 	{Block, 82, "* ~stratum+tcp|stratum+ssl|pool.minexmr|nanopool|supportxmr|moneroocean", "mines for somebody else"},
 	{Review, 44, "yes >@relative|temp|device", "uses the machine up"},

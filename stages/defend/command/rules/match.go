@@ -135,6 +135,10 @@ func (k *condition) state(c *shell.Call) bool {
 					return true
 				}
 			}
+		case "beside":
+			if beside(c) {
+				return true
+			}
 		case "shady":
 			if shady(c) {
 				return true
@@ -142,6 +146,17 @@ func (k *condition) state(c *shell.Call) bool {
 		}
 	}
 	return false
+}
+
+// beside reports whether the last two names lie in one folder: a copy for safety.
+func beside(c *shell.Call) bool {
+	n := len(c.Args)
+	if n < 2 {
+		return false
+	}
+	from, to := c.Args[n-2].S, c.Args[n-1].S
+	i, k := strings.LastIndexByte(from, '/'), strings.LastIndexByte(to, '/')
+	return i > 0 && k == i && from[:i] == to[:i]
 }
 
 // interactive reports whether a shell is started with nothing to run but what is typed.

@@ -157,7 +157,7 @@ func replace(c *shell.Call, hits []Hit) []Hit {
 	}
 	base := to[strings.LastIndexByte(to, '/')+1:]
 	switch {
-	case isShell(from) && !isShell(to) && c.Name != "mv":
+	case isShell(from) && !isShell(to) && c.Name != "mv" && !strings.HasSuffix(to, "/bin/") && !strings.HasSuffix(to, "/bin") && !strings.HasSuffix(to, "/sbin/"):
 		hits = append(hits, hit(c, Block, 70, privilege.Name, "copies a shell under another name", ruleReplace))
 	case c.Name == "mv" && systemBinary(from) && trustedPrograms[from[strings.LastIndexByte(from, '/')+1:]]:
 		hits = append(hits, hit(c, Block, 70, persistence.Name, "takes away a program of the system", ruleReplace))

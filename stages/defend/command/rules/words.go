@@ -43,6 +43,7 @@ func named(c *shell.Call, hits []Hit) []Hit {
 		}
 	}
 	switch {
+	case (c.Name == "cp" || c.Name == "mv") && beside(c) && c.Class&paths.Temp == 0: // a copy for safety
 	case keyed[c.Name]:
 		if c.Class&paths.Secret != 0 && !lists[c.Name] && passwords(c) {
 			hits = append(hits, hit(c, Block, 76, secrets.Name, "gives a program the password hashes", ruleNamed))
@@ -195,9 +196,13 @@ func mounts(c *shell.Call, hits []Hit) []Hit {
 		s := a.S
 		if i > 0 && (c.Args[i-1].S == "-v" || c.Args[i-1].S == "--volume") || strings.HasPrefix(s, "-v/") || strings.HasPrefix(s, "--volume=") || strings.HasPrefix(s, "-v=") {
 			s = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(s, "--volume="), "-v"), "=")
-			from, _, ok := strings.Cut(s, ":")
+			from, to, ok := strings.Cut(s, ":")
 			switch {
 			case !ok:
+			case strings.HasSuffix(to, ":ro") || strings.Contains(to, ":ro,"):
+				if paths.Of(from)&paths.Root != 0 {
+					hits = append(hits, hit(c, Review, 58, privilege.Name, "shows a container the host's files", ruleMount))
+				}
 			case from == "/" || paths.Of(from)&paths.Root != 0:
 				hits = append(hits, hit(c, Block, 84, privilege.Name, "gives a container the host's files", ruleMount))
 			case from == "/etc" || from == "/root" || from == "/proc" || from == "/dev" || from == "/boot" || from == "/var" || from == "/home" || from == "/usr":

@@ -199,7 +199,9 @@ func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 			key, val, ok = a.S, c.Args[i+1].S, true
 		}
 		if ok && runsCommand(key) && val != "" {
-			m.trace.Calls[at].Facts |= code.Spawn
+			if val[0] == '!' || strings.Contains(val, "sh -c") || strings.Contains(val, "/bin/sh") || strings.Contains(val, "/bin/bash") || strings.Contains(val, "/tmp/") || val == "sh" || val == "bash" {
+				m.trace.Calls[at].Facts |= code.Spawn
+			}
 			m.nest(strings.TrimPrefix(val, "!"), stream{}, j.via|ViaEscape, j)
 		}
 	}
