@@ -11,6 +11,9 @@ import (
 // familyLine is one line of a check-list.
 type familyLine struct{ file, want, text string }
 
+// unescaped undoes what keeps a command on one line of a list.
+var unescaped = strings.NewReplacer(`\n`, "\n", "{CR}", "\r", "{TAB}", "\t")
+
 // mustFamilies reads the check-lists of testdata/families.
 func mustFamilies(tb testing.TB) []familyLine {
 	tb.Helper()
@@ -26,7 +29,7 @@ func mustFamilies(tb testing.TB) []familyLine {
 		}
 		for line := range strings.SplitSeq(string(raw), "\n") {
 			if want, text, ok := strings.Cut(line, "\t"); ok {
-				out = append(out, familyLine{filepath.Base(name), want, strings.ReplaceAll(text, `\n`, "\n")})
+				out = append(out, familyLine{filepath.Base(name), want, unescaped.Replace(text)})
 			}
 		}
 	}

@@ -19,6 +19,7 @@ var losses = &Family{Name: "destruction", Dry: true, Rules: []Rule{
 	{Review, 40, "docker|podman|nerdctl|crictl rmi", "deletes images"},
 	{Review, 44, "KUBE rollout undo", "changes a cluster"},
 	{Review, 44, "lvconvert|lvm --merge", "sets a volume back"},
+	{Review, 38, "install|ln /dev/null *", "empties a file"},
 	{Review, 42, "tar|zip|7z|7za --remove-files|-m|-sdel", "deletes what it packs"},
 	{Review, 44, "sed d -i", "empties files"},
 	{Review, 45, "go|code|v|dart|java|crystal %delete", "code deletes files"},

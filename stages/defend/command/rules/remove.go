@@ -52,6 +52,9 @@ func inFolder(dir, name string) string {
 	if paths.Of(whole)&(paths.Root|paths.Home) != 0 || vital(whole) && dir[0] == '/' {
 		return whole
 	}
+	if data(dir) && !made(given) && !strings.Contains(given, "*") {
+		return whole
+	}
 	if !made(dir) && (given == "*" || given == ".git" || strings.HasSuffix(given, "/.git") || strings.HasPrefix(given, "../") || given == "..") {
 		return given // cd x && rm -rf * is as much as rm -rf x
 	}
@@ -114,6 +117,15 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 		return again, true
 	}
 	return again, false
+}
+
+// data reports whether a folder of the root holds what people keep.
+func data(dir string) bool {
+	switch dir {
+	case "/srv", "/opt", "/home", "/var", "/data", "/mnt", "/media", "/root", "/etc", "/usr", "/lib", "/boot", "/var/lib", "/var/www", "/Users":
+		return true
+	}
+	return false
 }
 
 // made reports whether a folder is one that builds fill and that may be emptied.

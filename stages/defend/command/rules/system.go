@@ -210,7 +210,7 @@ var evasion = &Family{Name: "defence-evasion", Dry: true, Rules: []Rule{
 	{Block, 68, "touch -t|-d|-r|--date|--reference|-m ~19700|1970-|1980|1999|/bin/|/etc/|/usr/", "falsifies when a file was changed"},
 	{Review, 36, "touch -t|-r|-acmr @temp|system", "sets when a file was changed"},
 	{Review, 50, "SetFile|chflags *", "hides or locks files"},
-	{Block, 68, "SetFile|setfile|chflags @temp|system", "hides or locks files"},
+	{Block, 68, "SetFile|setfile|chflags hidden|V|schg|simmutable|uchg @temp", "hides or locks files"},
 	{Review, 52, "SetFile|setfile|chflags hidden|V|simmutable|schg", "hides or locks files"},
 	{Review, 50, "mkdir|cp|mv|touch|ln @hidden", "hides files"},
 	{Block, 68, "* >@hidden", "hides files"},

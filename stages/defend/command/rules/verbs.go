@@ -58,7 +58,7 @@ func deletes(word string) bool {
 // feeds are programs that take their commands from the input, and words in it that delete
 // or stop.
 var feeds = map[string][]string{
-	"redis-cli": {"flushall", "flushdb", "shutdown", "del "}, "valkey-cli": {"flushall", "flushdb", "shutdown", "del "}, "nsupdate": {"delete", "del "},
+	"redis-cli": {"flushall", "flushdb", "shutdown", "del "}, "valkey-cli": {"flushall", "flushdb", "shutdown", "del "}, "nc": {"flushall", "flushdb"}, "ncat": {"flushall", "flushdb"}, "telnet": {"flushall", "flushdb"}, "nsupdate": {"delete", "del "},
 	"socat": {"disable server", "shutdown sessions", "shutdown frontend", "del server", "set server"}, "mongosh": {"dropdatabase", ".drop(", "deletemany"}, "mongo": {"dropdatabase", ".drop(", "deletemany"},
 	"etcdctl": {"del "}, "fdisk": {"d\n", "o\n", "g\n", "w\n"}, "gdisk": {"d\n", "o\n"}, "parted": {"rm ", "mklabel"}, "sftp": {"rm ", "rmdir "}, "ftp": {"delete ", "mdelete"},
 }

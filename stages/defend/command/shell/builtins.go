@@ -198,6 +198,10 @@ func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 		if !ok && i > 0 && i+1 < len(c.Args) && runsCommand(a.S) && c.Sub("config") {
 			key, val, ok = a.S, c.Args[i+1].S, true
 		}
+		if ok && val != "" && val[0] != '!' && strings.HasPrefix(key, "alias.") {
+			m.nest("git "+val, stream{}, j.via|ViaFunc, j)
+			continue
+		}
 		if ok && runsCommand(key) && val != "" {
 			if val[0] == '!' || strings.Contains(val, "sh -c") || strings.Contains(val, "/bin/sh") || strings.Contains(val, "/bin/bash") || strings.Contains(val, "/tmp/") || val == "sh" || val == "bash" {
 				m.trace.Calls[at].Facts |= code.Spawn
@@ -266,7 +270,11 @@ func makeBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 	if v, ok := value(c.Args, "-f", "--file"); ok {
 		file = v.S
 	}
-	if v, ok := m.stored(file); ok {
+	v, ok := m.stored(file)
+	if file == "-" {
+		v, ok = j.in.val, j.in.piped
+	}
+	if ok {
 		for line := range strings.SplitSeq(v.S, "\n") {
 			if rest, ok := strings.CutPrefix(line, "\t"); ok && !m.over() {
 				m.nest(strings.TrimLeft(rest, "@-"), stream{}, j.via|ViaStored, j)

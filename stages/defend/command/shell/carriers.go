@@ -80,6 +80,12 @@ func (m *Machine) smuggled(c *Call, j *job) {
 	if textual[c.Name] || languages[c.Name].shell || m.depth > maxRounds {
 		return
 	}
+	if (c.Name == "npm" || c.Name == "pnpm" || c.Name == "yarn") && len(c.Args) > 1 && (c.Args[0].S == "exec" || c.Args[0].S == "x" || c.Args[0].S == "dlx") {
+		if rest := (wrapper{values: "pc"}).options(c.Args[1:], &job{}); len(rest) > 0 {
+			m.run(rest, job{in: j.in, via: j.via | ViaWrapper, start: j.start, end: j.end})
+			return
+		}
+	}
 	for _, a := range c.Args {
 		if len(a.S) > 12 && strings.IndexByte(a.S, ' ') > 0 && joinsShell(a.S) {
 			m.nest(a.S[max(0, strings.IndexByte(a.S, '=')+1)*btoi(isAssign(a.S)):], stream{}, j.via|ViaWrapper, j)

@@ -63,6 +63,7 @@ func (m *Machine) Run(line string) *Trace {
 		return &m.trace
 	}
 	line = strings.ReplaceAll(line, hole, "") // as bash does; see Hole
+	line = lookalikes(line)
 	m.source(line, stream{}, 0)
 	return &m.trace
 }

@@ -101,9 +101,9 @@ func afterVerb(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	return nil, func(m *Machine) Value { return m.output(c, j) }
 }
 
-// called is npx -c, whose value is a command line.
+// called is npx -c and flock -c, whose value is a command line.
 func called(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
-	if v, ok := value(c.Args, "-c", "--call"); ok {
+	if v, ok := value(c.Args, "-c", "--call", "--command"); ok {
 		return nil, text(v, j, ViaWrapper)
 	}
 	return nil, nil
