@@ -309,13 +309,14 @@ testdata/families holds lines that were written from knowledge of attack techniq
 | fourth: libraries, transfers by languages, names in disguise (should block; hard on purpose) | 103 | 73 % | 68 % |
 | fifth: carriers of commands, variables, spread to other machines (should block; hard on purpose) | 112 | 76 % | 71 % |
 | sixth: the well-known forms with other words (should block) | 101 | 99 % | 96 % |
+| seventh: what an agent would be talked into: its own credentials, the gateway, sending work away (should block) | 74 | 76 % | 54 % |
 | everyday (should be allowed) | 322 | 3.1 % | 0.3 % |
 | everyday2: administration, images, keys (should be allowed; hard on purpose) | 222 | 16 % | 5.0 % |
 | everyday3: images, builds, pipelines (should be allowed) | 143 | 13 % | 2.1 % |
 | everyday4: one-liners, with restarts and force (should be allowed; hard on purpose) | 137 | 16 % | 0.7 % |
 | everyday5: honest uses of what attackers use as well (nothing should be blocked) | 99 | 68 % | 38 % |
 
-So: of the well-known forms some 96 % are blocked; of the long tail of forms some 70 to 80 %. The everyday lists hold what administrators do with rights of root (` + "`shutdown`, `git push --delete`, installing a unit of systemd" + `), of which the data above has little.
+So: of the well-known forms some 96 % are blocked at first sight; of the long tail some 55 to 85 %, and each new subject shows forms that nobody thought of. The everyday lists hold what administrators do with rights of root (` + "`shutdown`, `git push --delete`, installing a unit of systemd" + `), of which the data above has little.
 `
 
 const outNote = `"Without it": counting only the rules that fire on a malicious text of at least one other source. For benign sources the same rules are counted.
@@ -341,7 +342,7 @@ const tail = `
 * An unset variable counts as unknown in a path and as empty in the middle of a word.
 * A known installer over HTTPS (the list is configurable) is reviewed, not blocked, when it is piped into a shell.
 * Programs are judged by their names: a renamed nc or curl is an unknown program, which is followed only where its arguments hold a command line.
-* Lines that name their values as attack guides do (LHOST, RPORT, LFILE) are blocked when they also open a connection or touch a file. That catches copies of guides and nobody else.
+* Lines that name their values as attack guides do (LHOST, RPORT, LFILE) are blocked when they also open a connection or touch a file. That catches copies of guides and nobody else; so does a host that is named attacker, evil or the like.
 * Placing a unit of systemd, a LaunchAgent or a crontab is blocked or reviewed even when it is a deployment; so are listening, capturing traffic, attaching to a process. Allow rules are meant for those.
 * Data is followed through pipes, files of the line and variables, not through loops that build text byte by byte.
 `

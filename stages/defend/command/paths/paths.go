@@ -43,6 +43,7 @@ const (
 	Host                         // a remote host and path: host:/path
 	Memory                       // the memory of another process
 	Journal                      // a log that records who did what
+	Foe                          // a host that is named like an attacker's
 	MainDisk                     // the disk that a machine most likely starts from
 )
 
@@ -122,6 +123,20 @@ func lastNonWord(s string) int {
 	return 0
 }
 
+// fits reports whether what follows a word in the name of a host ends it, and is no ending
+// of a file.
+func fits(rest string) bool {
+	if rest == "" || rest[0] != '.' && rest[0] != '-' && rest[0] != 's' {
+		return false
+	}
+	for _, end := range [...]string{".sh", ".py", ".so", ".service", ".c", ".zip", ".jar", ".deb", ".rpm", ".txt", ".js", ".ko", ".plist", ".pkg", ".crt", ".conf", ".gz", ".tar", ".mobileconfig", ".kext", ".dll", ".php", ".pub", ".md", ".json", ".yaml", ".yml", ".go", ".log", ".csv"} {
+		if strings.HasSuffix(rest, end) {
+			return false
+		}
+	}
+	return true
+}
+
 // hostClass knows the hosts that mean something.
 func hostClass(h string) Class {
 	if len(h) > 255 {
@@ -138,6 +153,14 @@ func hostClass(h string) Class {
 		h = h[:i]
 	}
 	h = strings.TrimSuffix(strings.ToLower(h), ".")
+	if i := strings.LastIndexByte(h, '@'); i >= 0 {
+		h = h[i+1:]
+	}
+	for _, name := range [...]string{"attacker", "evil", "malicious", "hacker", "exfil", "badguy"} {
+		if i := strings.Index(h, name); i >= 0 && (i == 0 || h[i-1] == '.' || h[i-1] == '-') && !strings.HasSuffix(h, "."+name) && strings.IndexByte(h[i:], '.') > 0 && fits(h[i+len(name):]) {
+			return Foe
+		}
+	}
 	if c, ok := hosts[h]; ok {
 		return c
 	}

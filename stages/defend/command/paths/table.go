@@ -20,7 +20,7 @@ var table = []struct {
 		.password-store .mozilla/firefox .thunderbird .config/google-chrome .config/chromium .config/BraveSoftware logins.json key3.db key4.db cookies.sqlite Cookies.binarycookies
 		Library/Keychains .local/share/keyrings .config/keepassxc .electrum .bitcoin wallet.dat .ethereum/keystore exodus.wallet Exodus .config/Exodus .monero Coinomi Ledger*Live nkbihfbeogaeaoehlefnkodbefgpgknn Bitcoin/wallets .config/solana
 		secrets/kubernetes.io serviceaccount/token /run/secrets /var/run/secrets /var/lib/sss/db /etc/ssl/private /var/lib/samba/private /private/etc/master.passwd /var/db/dslocal /etc/sssd/sssd.conf /etc/pki/tls/private
-		/tmp/krb5cc_* /etc/openvpn/*.key /etc/wireguard /var/lib/kubelet/pki /etc/ipsec.secrets /etc/ppp/chap-secrets /etc/NetworkManager/system-connections /etc/wpa_supplicant NTDS.dit ntds.dit SAM$ .config/op .1password .openclaw/credentials`},
+		/tmp/krb5cc_* /etc/openvpn/*.key /etc/wireguard /var/lib/kubelet/pki /etc/ipsec.secrets /etc/ppp/chap-secrets /etc/NetworkManager/system-connections /etc/wpa_supplicant NTDS.dit ntds.dit SAM$ .config/op .1password .openclaw/credentials .claude/.credentials.json .codex/auth.json .config/anthropic .config/openai .gemini/oauth_creds.json .config/github-copilot .cache/huggingface/token .kaggle/kaggle.json .databrickscfg .snowsql/config .config/doctl .fly/config.yml .config/stripe .cloudflared .wrangler/config .m2/settings.xml .config/pypoetry/auth.toml .composer/auth.json .terraformrc claude_desktop_config.json Library/Messages Library/Safari/History.db .streamlit/secrets.toml`},
 	{Secret, `Google/Chrome Login*Data Login*Data*Account* Chromium/Default Firefox/Profiles Local*State$ BraveSoftware/Brave-Browser`},
 	{Account, `/etc/passwd /etc/hosts.equiv .rhosts .plan .ssh/known_hosts .ssh/config .aws/config wp-config.php config.php$ .htpasswd .sudo_as_admin_successful known_hosts
 		/etc/exports /etc/fstab .subversion/auth .config/filezilla sites.xml sitemanager.xml group.com.apple.notes NoteStore.sqlite`},
@@ -45,7 +45,7 @@ var table = []struct {
 	{Temp, `/tmp /var/tmp /dev/shm /private/tmp /usr/tmp /run/user`},
 	{Engine, `docker.sock containerd.sock crio.sock podman.sock`},
 	{Hook, `.git/hooks .husky .githooks .git/config$`},
-	{Sluice, `.sluice /etc/sluice /var/lib/sluice sluice.json sluice.jsonc sluice.yaml sluice.yml sluice.toml sluice.service .config/sluice .local/state/sluice .openclaw/openclaw.json .openclaw/exec-approvals.json .openclaw/identity openclaw.json exec-approvals.json`},
+	{Sluice, `.sluice /usr/local/bin/sluice /usr/bin/sluice /opt/sluice /etc/sluice /var/lib/sluice sluice.json sluice.jsonc sluice.yaml sluice.yml sluice.toml sluice.service .config/sluice .local/state/sluice .openclaw/openclaw.json .openclaw/exec-approvals.json .openclaw/identity openclaw.json exec-approvals.json`},
 	{Mail, `/var/mail /var/spool/mail Library/Mail Maildir`},
 	{Web, `/var/www /srv/www /usr/share/nginx /var/lib/tomcat* public_html htdocs wwwroot`},
 }

@@ -162,7 +162,7 @@ func handed(t *shell.Trace, hits []Hit) []Hit {
 func builds(path string) bool {
 	base := path[strings.LastIndexByte(path, '/')+1:]
 	switch base {
-	case "package.json", "Makefile", "makefile", "GNUmakefile", "setup.py", "conftest.py", ".gitlab-ci.yml", "Jenkinsfile", "build.gradle", "Rakefile", "postinst", "preinst", "binding.gyp", "build.rs", "justfile", "Taskfile.yml", "tasks.json", ".envrc", ".pre-commit-config.yaml":
+	case "package.json", "Makefile", "makefile", "GNUmakefile", "setup.py", "conftest.py", ".gitlab-ci.yml", "Jenkinsfile", "build.gradle", "Rakefile", "postinst", "preinst", "binding.gyp", "build.rs", "justfile", "Taskfile.yml", "tasks.json", ".envrc", ".pre-commit-config.yaml", "mcp.json", ".mcp.json", "claude_desktop_config.json", "settings.json", "launch.json", "devcontainer.json", "pre-commit", "post-checkout", "post-merge", "pre-push":
 		return true
 	}
 	return strings.Contains(path, ".github/workflows/") || strings.Contains(path, ".vscode/")

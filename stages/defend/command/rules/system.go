@@ -268,6 +268,9 @@ var tampering = &Family{Name: "tampering", Rules: []Rule{
 	{Review, 30, "cat|less|more|head|tail|strings @sluice", "reads the gateway's configuration"},
 	{Block, 90, "SERVICE stop|disable|mask|kill|restart|unload|bootout sluice*|openclaw*", "stops the gateway that guards this machine"},
 	{Block, 90, "pkill|killall ~sluice|openclaw", "stops the gateway that guards this machine"},
+	{Block, 88, "sluice stop|disable|uninstall|shutdown", "stops the gateway that guards this machine"},
+	{Block, 88, "chmod|chattr|setfacl sluice|*/bin/sluice", "changes the gateway that guards this machine"},
+	{Block, 88, "mv|rm|unlink|ln */bin/sluice", "changes the gateway that guards this machine"},
 	{Block, 85, "sluice integrity|ledger|policy|stop|approve accept|release|import|set|*", "changes the gateway that guards this machine"},
 	{Block, 80, "openclaw|clawdbot|moltbot approvals|gateway|devices|pairing|config|sandbox|plugins set|approve|allowlist|stop|restart|uninstall|disable|rotate|unset", "changes what the assistant may do"},
 }}

@@ -77,6 +77,13 @@ func lurking(c *shell.Call, hits []Hit) []Hit {
 			hits = append(hits, hit(c, Block, 70, privilege.Name, "starts a program that is named like an attack", ruleTempRun))
 		}
 	}
+	if strings.Contains(c.Given, "://") {
+		tier, score := Review, 58.0
+		if strings.HasPrefix(c.Given, "http://") {
+			tier, score = Block, 72
+		}
+		hits = append(hits, hit(c, tier, score, download.Name, "runs a program by its address", ruleTempRun))
+	}
 	if len(c.Args) == 1 && c.Args[0].S == "-p" && paths.Of(c.Given)&(paths.Temp|paths.Hidden) != 0 {
 		hits = append(hits, hit(c, Block, 68, privilege.Name, "starts a copy of a shell that keeps its rights", ruleTempRun))
 	}

@@ -197,8 +197,12 @@ func mounts(c *shell.Call, hits []Hit) []Hit {
 		if i > 0 && (c.Args[i-1].S == "-v" || c.Args[i-1].S == "--volume") || strings.HasPrefix(s, "-v/") || strings.HasPrefix(s, "--volume=") || strings.HasPrefix(s, "-v=") {
 			s = strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(s, "--volume="), "-v"), "=")
 			from, to, ok := strings.Cut(s, ":")
-			switch {
+			switch class := paths.Of(from); {
 			case !ok:
+			case class&paths.Sluice != 0:
+				hits = append(hits, hit(c, Block, 88, tampering.Name, "gives a container the gateway that guards this machine", ruleMount))
+			case class&paths.Secret != 0 && !strings.HasSuffix(to, ":ro"):
+				hits = append(hits, hit(c, Review, 45, secrets.Name, "gives a container credentials", ruleMount))
 			case strings.HasSuffix(to, ":ro") || strings.Contains(to, ":ro,"):
 				if paths.Of(from)&paths.Root != 0 {
 					hits = append(hits, hit(c, Review, 58, privilege.Name, "shows a container the host's files", ruleMount))

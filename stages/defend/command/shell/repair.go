@@ -17,6 +17,9 @@ func (m *Machine) repair(text string) *syntax.File {
 	if f, err := m.parse(m.lenient, text); err == nil && len(f.Stmts) > 0 {
 		return f
 	}
+	if len(text) > maxBroken {
+		return nil // each attempt reads it all again
+	}
 	for _, end := range [...]string{"\"", "'", "`", ")", "\n}", "\nfi", "\ndone"} {
 		if f, err := m.parse(m.parser, text+end); err == nil {
 			return f
@@ -124,8 +127,12 @@ const maxFragments = 256
 
 // fragments evaluates the pieces of a text that does not parse, each for itself.
 func (m *Machine) fragments(text string, in stream, via Via) Value {
-	if m.depth >= 3 || len(text) > maxBroken {
+	if m.depth >= 3 {
 		return Value{S: hole, Taint: Unknown}
+	}
+	if n := len(text); n > maxBroken {
+		m.trace.Problems |= TooMuch
+		text = text[:maxBroken/2] + "\n" + text[n-maxBroken/2:]
 	}
 	m.depth++
 	defer func() { m.depth-- }()

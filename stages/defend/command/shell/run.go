@@ -171,6 +171,9 @@ func (m *Machine) program(c *Call, j *job) Value {
 	}
 	m.carried(c, j)
 	m.smuggled(c, j)
+	if senders[c.Name] {
+		m.sent(c, at)
+	}
 	if compilers[c.Name] {
 		m.compile(c, j, at)
 	}

@@ -173,3 +173,26 @@ func archive(m *Machine, c *Call, j *job) Value {
 func extract(m *Machine, c *Call, j *job) Value {
 	return Value{S: hole, Taint: j.in.val.Taint | Unknown}
 }
+
+// senders take the names of files that they send away.
+var senders = map[string]bool{"curl": true, "wget": true, "nc": true, "ncat": true, "scp": true, "rsync": true, "mail": true, "mutt": true, "aws": true, "gsutil": true, "rclone": true, "sftp": true, "ftp": true, "http": true, "smbclient": true}
+
+// sent notes where the contents of the files come from that c is told to send, if the line
+// itself has written them.
+func (m *Machine) sent(c *Call, at int) {
+	if len(m.files) == 0 {
+		return
+	}
+	for _, a := range c.Args {
+		name := a.S
+		if i := strings.LastIndexByte(name, '@'); i >= 0 && strings.IndexByte(name, ':') < 0 {
+			name = name[i+1:]
+		}
+		if len(name) < 2 || name[0] == '-' {
+			continue
+		}
+		if v, ok := m.stored(name); ok {
+			m.trace.Calls[at].ArgTaint |= v.Taint & (Secret | Personal | Env | Token)
+		}
+	}
+}

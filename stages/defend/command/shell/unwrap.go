@@ -279,7 +279,8 @@ func container(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 			break
 		}
 	}
-	none := func(m *Machine) Value { return m.output(&Call{Name: "docker"}, j) }
+	whole := *c
+	none := func(m *Machine) Value { return m.output(&whole, j) }
 	if verb < 0 {
 		return nil, none
 	}

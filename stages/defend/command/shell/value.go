@@ -22,7 +22,7 @@ const Hole = paths.Hole
 const hole = string(rune(Hole))
 
 // Taint says where data came from. It is a set.
-type Taint uint16
+type Taint uint32
 
 // The origins.
 const (
@@ -40,6 +40,7 @@ const (
 	Encoded                     // went through an encoder
 	System                      // contents of system configuration
 	Variable                    // a variable that the line does not set
+	Token                       // what a program prints to be let in elsewhere
 )
 
 // Value is text that is known except for its holes, and where it came from.
