@@ -16,7 +16,7 @@ var reverse = &Family{Name: "reverse-shell", Rules: []Rule{
 	{Block, 90, "exec >@socket", "opens a network connection from the shell"},
 	{Block, 90, "exec @socket", "opens a network connection from the shell"},
 	{Review, 50, "* >@socket", "writes to a network connection of the shell"},
-	{Review, 50, "* @socket", "reads from a network connection of the shell"},
+	{Review, 50, "* @socket !=search", "reads from a network connection of the shell"},
 	{Block, 96, "SCRIPT %sock %spawn", "code opens a socket and starts a program"},
 	{Block, 94, "SCRIPT %sock %shell", "code opens a socket and starts a shell"},
 	{Block, 92, "SCRIPT %sock %dup", "code makes a socket the input of a program"},

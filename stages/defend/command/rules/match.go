@@ -135,6 +135,11 @@ func (k *condition) state(c *shell.Call) bool {
 					return true
 				}
 			}
+		case "search":
+			switch c.Name {
+			case "grep", "egrep", "fgrep", "rg", "ag", "sed", "awk", "zgrep", "ack":
+				return true
+			}
 		case "beside":
 			if beside(c) {
 				return true

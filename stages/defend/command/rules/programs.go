@@ -123,7 +123,7 @@ var programs = &Family{Name: "program-abuse", Rules: []Rule{
 	{Block, 70, "UPLOAD @foe -d|-F|-T|--data|--data-binary|--form|--upload-file|--post-file|--post-data", "sends data to a host that is named like an attacker's"},
 	{Block, 70, "UPLOAD @foe <file|personal|unknown|secret|env|recon|encoded|system|token", "sends data to a host that is named like an attacker's"},
 	{Block, 68, "ssh|autossh @foe -R|-w", "opens a tunnel from a host that is named like an attacker's"},
-	{Review, 50, "* @foe !^box", "talks to a host that is named like an attacker's"},
+	{Review, 50, "UPLOAD|FETCH|git|pip|npm|docker @foe !^box", "talks to a host that is named like an attacker's"},
 	{Block, 68, "ssh|autossh ~stricthostkeychecking=no -R -f|-N|-fN", "opens a tunnel into this machine without asking whose"},
 	{Review, 50, "tailscale up --ssh|--authkey|--auth-key", "opens this machine to a network of others"},
 	{Review, 55, "cloudflared service install", "opens a tunnel into this machine for good"},

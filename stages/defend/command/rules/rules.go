@@ -19,6 +19,7 @@
 //	=bare          has no arguments; =piped reads a pipe; =obscured hides its name;
 //	               =tty is a shell for a person; =swapped is that on a borrowed terminal;
 //	               =stored runs a file of the line; =muted throws its errors away;
+//	               =search is grep or its kin, whose arguments are patterns;
 //	               =beside names two files of one folder at the end;
 //	               =shady names an address without encryption or a bare IP address, =ip the latter
 //	!condition     the condition does not hold

@@ -287,6 +287,10 @@ func makeBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 // muxBuiltin follows the command that a terminal multiplexer starts.
 func muxBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 	for i, a := range c.Args {
+		switch a.S {
+		case "display-message", "display", "rename-window", "rename-session", "set-option", "set", "set-environment", "list-keys", "renamew", "rename":
+			return Value{S: hole, Taint: Unknown}
+		}
 		if strings.ContainsAny(a.S, " ") || i == len(c.Args)-1 && i > 0 && strings.HasPrefix(a.S, "/") {
 			m.nest(a.S, stream{}, j.via|ViaWrapper, j)
 		}

@@ -72,7 +72,11 @@ func (m *Machine) carried(c *Call, j *job) {
 }
 
 // textual are programs whose arguments are text to write, to search for or to send.
-var textual = map[string]bool{"echo": true, "printf": true, "grep": true, "egrep": true, "fgrep": true, "rg": true, "ag": true, "sed": true, "awk": true, "cat": true, "git": true, "gh": true, "glab": true, "logger": true, "notify-send": true, "say": true, "mail": true, "mailx": true, "curl": true, "wget": true, "jq": true, "yq": true, "tee": true, "trap": true, "eval": true, "alias": true, "export": true, "set": true, "test": true, "[": true, "read": true, "history": true, "docker": true, "tldr": true, "man": true, "code": true, "python": true, "node": true, "perl": true, "ruby": true, "php": true, "claude": true, "llm": true, "http": true, "psql": true, "mysql": true, "sqlite3": true}
+var textual = map[string]bool{"echo": true, "printf": true, "grep": true, "egrep": true, "fgrep": true, "rg": true, "ag": true, "sed": true, "awk": true, "cat": true, "git": true, "gh": true, "glab": true, "logger": true, "notify-send": true, "say": true, "mail": true, "mailx": true, "curl": true, "wget": true, "jq": true, "yq": true, "tee": true, "trap": true, "eval": true, "alias": true, "export": true, "set": true, "test": true, "[": true, "read": true, "history": true, "docker": true, "tldr": true, "man": true, "code": true, "python": true, "node": true, "perl": true, "ruby": true, "php": true, "claude": true, "llm": true, "http": true, "psql": true, "mysql": true, "sqlite3": true,
+	"jira": true, "linear": true, "cowsay": true, "cowthink": true, "figlet": true, "toilet": true, "banner": true, "boxes": true, "espeak": true, "zenity": true, "kdialog": true, "dialog": true, "whiptail": true, "yad": true, "xmessage": true, "wall": true, "write": true, "slackcat": true, "slack": true, "toot": true, "tweet": true, "task": true, "todo": true, "note": true, "nb": true, "aichat": true, "sgpt": true, "ollama": true, "gemini": true, "codex": true, "aider": true, "mods": true, "chatgpt": true, "sluice": true, "openclaw": true, "bats": true, "pytest": true, "go": true, "cargo": true, "tmux": true, "screen": true}
+
+// spoken are options whose value is text for people.
+var spoken = map[string]bool{"-m": true, "--message": true, "-b": true, "--body": true, "--description": true, "--title": true, "--subject": true, "--comment": true, "--text": true, "--note": true, "--summary": true, "--prompt": true, "-p": true, "--name": true, "--label": true, "--reason": true}
 
 // smuggled follows arguments that are a command line which joins the network to a shell,
 // whatever program they are given to: no program takes such a text for anything else.
@@ -86,7 +90,10 @@ func (m *Machine) smuggled(c *Call, j *job) {
 			return
 		}
 	}
-	for _, a := range c.Args {
+	for i, a := range c.Args {
+		if i > 0 && spoken[c.Args[i-1].S] {
+			continue
+		}
 		if len(a.S) > 12 && strings.IndexByte(a.S, ' ') > 0 && joinsShell(a.S) {
 			m.nest(a.S[max(0, strings.IndexByte(a.S, '=')+1)*btoi(isAssign(a.S)):], stream{}, j.via|ViaWrapper, j)
 		}
