@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -158,12 +159,16 @@ func (g *Gateway) hostChanged(ctx context.Context, c host.Change) {
 	}
 }
 
-// configWritten takes the configuration as it is now into the host's baseline: an
-// operator with operator.admin has just had Sluice write it.
-func (g *Gateway) configWritten(ctx context.Context, by string) {
-	if _, err := g.defence.host.AcceptPaths(ctx, by, g.loc.config); err != nil {
+// guardConfig takes the configuration into the host's baseline as an operator with
+// operator.admin has Sluice write it.
+func (g *Gateway) guardConfig(ctx context.Context, by string, write func() error) error {
+	err := g.defence.host.AcceptWhile(ctx, by, write, g.loc.config)
+	var late *host.AcceptError
+	if errors.As(err, &late) {
 		g.log.Warn("the host guard could not take over the new configuration; it will raise an alert", "err", err)
+		return nil
 	}
+	return err
 }
 
 func (g *Gateway) policyChanged(ctx context.Context, c policy.Change) {
