@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,18 +51,13 @@ func quarantineDir(loc location, cfg defend.Config) string {
 // made (a first baseline, a bundle put in force) is in the ledger already.
 func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err error) {
 	d := &g.defence
-	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+	if err = g.openLedger(snap); err != nil {
 		return err
-	}
-	if d.ledger, err = ledger.Open(ledgerDir(g.loc), section[ledger.Config](snap, "defend.ledger"), ledger.Deps{Redact: d.secrets.Redact,
-		QuarantineDir: quarantineDir(g.loc, section[defend.Config](snap, "defend")), Log: g.log}); err != nil {
-		return fmt.Errorf("the ledger in %s cannot be opened: %w", ledgerDir(g.loc), err)
 	}
 	if err = g.buildPolicy(ctx, snap); err != nil {
 		return err
 	}
-	if d.host, err = host.New(ctx, section[host.Config](snap, "defend.host"), host.Deps{Store: metaState{g}, Files: g.protected(snap),
-		Changed: g.hostChanged, Log: g.log}); err != nil {
+	if err = g.openHost(ctx, section[host.Config](snap, "defend.host"), g.protected(snap)); err != nil {
 		return err
 	}
 	if d.reputation, err = reputation.New(section[reputation.Config](snap, "defend.reputation"), reputation.Deps{Log: g.log,
@@ -69,6 +65,25 @@ func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err 
 		return err
 	}
 	d.broker, err = approval.New(section[approval.Config](snap, "defend.approval"), g.approvalDeps())
+	return err
+}
+
+// openLedger takes the writer's place of the ledger; the secrets defender redacts for it.
+func (g *Gateway) openLedger(snap *config.Snapshot) (err error) {
+	d := &g.defence
+	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+		return err
+	}
+	if d.ledger, err = ledger.Open(ledgerDir(g.loc), section[ledger.Config](snap, "defend.ledger"), ledger.Deps{Redact: d.secrets.Redact,
+		QuarantineDir: quarantineDir(g.loc, section[defend.Config](snap, "defend")), Log: g.log}); err != nil {
+		return fmt.Errorf("the ledger in %s cannot be opened: %w", ledgerDir(g.loc), err)
+	}
+	return nil
+}
+
+// openHost holds files to the baseline in the store; the ledger must be open.
+func (g *Gateway) openHost(ctx context.Context, cfg host.Config, files []host.Protected) (err error) {
+	g.defence.host, err = host.New(ctx, cfg, host.Deps{Store: metaState{g}, Files: files, Changed: g.hostChanged, Log: g.log})
 	return err
 }
 
@@ -150,12 +165,16 @@ func (g *Gateway) hostChanged(ctx context.Context, c host.Change) {
 	}
 }
 
-// configWritten takes the configuration as it is now into the host's baseline: an
-// operator with operator.admin has just had Sluice write it.
-func (g *Gateway) configWritten(ctx context.Context, by string) {
-	if _, err := g.defence.host.AcceptPaths(ctx, by, g.loc.config); err != nil {
+// guardConfig takes the configuration into the host's baseline as an operator with
+// operator.admin has Sluice write it.
+func (g *Gateway) guardConfig(ctx context.Context, by string, write func() error) error {
+	err := g.defence.host.AcceptWhile(ctx, by, write, g.loc.config)
+	var late *host.AcceptError
+	if errors.As(err, &late) {
 		g.log.Warn("the host guard could not take over the new configuration; it will raise an alert", "err", err)
+		return nil
 	}
+	return err
 }
 
 func (g *Gateway) policyChanged(ctx context.Context, c policy.Change) {

@@ -27,6 +27,7 @@ import (
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
 	"sluice/stages/dispatch/methods/outbound"
+	"sluice/stages/dispatch/methods/security"
 	"sluice/stages/dispatch/methods/sessions"
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/stages/dispatch/methods/system"
@@ -93,6 +94,7 @@ type Gateway struct {
 	settings  *settings.Family
 	outbound  *outbound.Family
 	approvals *approvals.Family
+	security  *security.Family
 
 	ready   atomic.Bool
 	running atomic.Bool // the pipeline runs: persist is the store's one writer

@@ -94,7 +94,7 @@ func (g *Gateway) applyAuth() error {
 
 // settingsDeps are what the config.* methods need.
 func (g *Gateway) settingsDeps() settings.Deps {
-	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth, Written: g.configWritten}
+	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth, Guard: g.guardConfig}
 }
 
 // configHash is what hello shows as appliedConfigHash.

@@ -19,6 +19,7 @@ import (
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/outbound"
+	"sluice/stages/dispatch/methods/security"
 	"sluice/stages/dispatch/methods/sessions"
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/stages/dispatch/methods/system"
@@ -157,6 +158,7 @@ func (g *Gateway) buildMethods(snap *config.Snapshot) error {
 	g.sessions = sessions.New(sessions.Deps{Store: g.store, StorePath: g.path, Runs: g.runs, Active: active,
 		Live: g.live, AgentExists: g.agentExists, Approvals: g.defence.broker.Replay})
 	g.approvals = approvals.New(brokerMethods{g.defence.broker})
+	g.security = security.New(g.securityDeps())
 	g.chat = chat.New(chat.Deps{Store: g.store, Runs: g.runs, Active: active, Live: g.live, Channels: g.channels.available,
 		Models: g.system.Models, Commands: g.system.Commands, Events: g.edge, Queue: g.system.Queue})
 	g.outbound = outbound.New(outbound.Deps{Channels: g.channels.available})

@@ -96,6 +96,8 @@ var exempt = map[string]string{
 	"github.detail": reads, "github.preview": reads, "github.image": reads,
 	"memory.sessionBackfill.preview": reads,
 
+	"sluice.ledger.release": operates, "sluice.integrity.status": operates, "sluice.integrity.accept": operates,
+
 	"tts.enable": switches, "tts.disable": switches, "tts.setProvider": switches, "tts.setPersona": switches,
 	"voicewake.set": switches, "set-heartbeats": switches, "secrets.reload": switches,
 	"skills.curator.pin": switches, "skills.curator.unpin": switches, "skills.curator.restore": switches,
@@ -115,6 +117,7 @@ const (
 	names    = "names something that exists; carries no text of its own"
 	logsIn   = "an operator's own account or first set-up; its answers go to a provider"
 	resolves = "an operator's decision"
+	operates = "of an operator with operator.admin alone (the handler refuses nodes, hooks and turns); its params are numbers"
 	switches = "changes a setting by name; carries no text that an assistant reads or a machine runs"
 )
 

@@ -138,6 +138,7 @@ func TestLimits(t *testing.T) {
 		"literals":       "python3 -c \"" + strings.Repeat("'a'+", 15000) + "'a'\"",
 		"windows":        "powershell " + strings.Repeat("i`e^x ", 10000),
 		"trims":          "a=" + strings.Repeat("x", 1000) + ";" + strings.Repeat("${a##*x*x*x*y}", 1500),
+		"broken":         strings.Repeat("a;b|c&(\n", 8000),
 		"functions":      strings.Repeat("f(){ f|f& };", 5000),
 	} {
 		begin := time.Now()

@@ -95,7 +95,12 @@ func (c Change) String() string {
 	if c.Why != "" {
 		s += ": " + c.Why
 	}
-	if c.Was != "" || c.Is != "" {
+	switch {
+	case c.What == Accepted:
+		s += fmt.Sprintf(": there was %s; the baseline has %s now", c.Was, c.Is)
+	case c.What == Created:
+		s += ": the first one has " + c.Is
+	case c.Was != "" || c.Is != "":
 		s += fmt.Sprintf(" (baseline %s, now %s)", short(c.Was), short(c.Is))
 	}
 	return s

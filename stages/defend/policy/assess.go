@@ -88,7 +88,7 @@ func (p *Policy) taint(force *inForce, a *defend.Action, tools []string, now tim
 		return
 	}
 	session := a.SessionKey
-	if session == "" { // who names no session works for the main one
+	if session == "" && !a.Administrative() { // who names no session works for the main one
 		session = mainSession
 	}
 	origin, ok := p.taints.of(bounded(session), now, c.age())

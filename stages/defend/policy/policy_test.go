@@ -322,6 +322,9 @@ func TestNoSession(t *testing.T) {
 	if got := judge(t, p, &defend.Action{Source: "send", Prompts: [][]byte{[]byte("hi")}}); got != "review 0 tainted_turn" {
 		t.Errorf("without a session: %s", got)
 	}
+	if got := judge(t, p, &defend.Action{Source: "config.patch", Admin: true}); got != "allow 0" {
+		t.Errorf("an operator's own change: %s", got)
+	}
 	p.BeginTurn(mainSession)
 	same := func(sender string) string {
 		return judge(t, p, &defend.Action{Source: "node.invoke", Sender: sender, Commands: [][]byte{[]byte("ls")}, Argv: [][]string{nil}})
