@@ -38,7 +38,11 @@ type defence struct {
 	broker     *approval.Broker
 
 	bundle bundleFile
+	notes  chan struct{} // holds one for each refused message that is being noted
 }
+
+// maxNotes is how many refused messages wait for the ledger; more are only logged.
+const maxNotes = 64
 
 // ledgerDir is where the ledger is, quarantineDir where the evidence of blocks is.
 func ledgerDir(loc location) string { return filepath.Join(loc.state, "ledger") }
@@ -71,6 +75,7 @@ func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err 
 // openLedger takes the writer's place of the ledger; the secrets defender redacts for it.
 func (g *Gateway) openLedger(snap *config.Snapshot) (err error) {
 	d := &g.defence
+	d.notes = make(chan struct{}, maxNotes)
 	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
 		return err
 	}
@@ -212,7 +217,15 @@ func (g *Gateway) guardDelivery(m *pipeline.Delivery) *frames.Error {
 	}
 	e := ledger.Entry{Kind: ledger.KindDecision, Action: pipeline.Block.String(), Tags: []string{"secret_leaves"}, Source: "outbound", Method: "deliver",
 		Reasons: []string{"a message to " + m.Channel + " held " + strings.Join(v.Found, ", ")}, RequestID: m.Key, Content: []byte(m.Text)}
-	g.goLoop(func(ctx context.Context) { g.record(context.WithoutCancel(ctx), e) }) // the stage's workers do not wait for the disk
+	select {
+	case g.defence.notes <- struct{}{}: // the stage's workers do not wait for the disk
+		g.goLoop(func(ctx context.Context) {
+			defer func() { <-g.defence.notes }()
+			g.record(context.WithoutCancel(ctx), e)
+		})
+	default:
+		g.log.Error("an entry is missing in the ledger: the disk is slow", "kind", e.Kind, "action", e.Action)
+	}
 	return &frames.Error{Code: frames.CodeForbidden, Message: "the message was not sent: it holds a secret (" + strings.Join(v.Found, ", ") +
 		"); take it out, or change defend.secrets.outbound"}
 }

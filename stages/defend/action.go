@@ -39,6 +39,7 @@ type Action struct {
 
 	textless bool // a brief: its lists say what there was, not what it said
 
+	more    bool // its params say more than its texts do: words, numbers, switches
 	crowded bool // it has more texts than are looked at one by one
 
 	claimed, claimedAgent string // the session and agent that the params name

@@ -121,11 +121,14 @@ func newAsk(e *pipeline.Envelope, a *Action, d *pipeline.Decision) Ask {
 	switch {
 	case a.textless: // judged too late: the operator sees the params themselves
 		return ask
-	case len(a.Commands) == 1 && len(a.Prompts)+len(a.URLs)+len(a.Files) == 0:
+	case len(a.Commands) == 1 && !a.more && len(a.Prompts)+len(a.URLs)+len(a.Files) == 0:
 		ask.Command, ask.Argv = string(a.Commands[0]), a.Argv[0]
 		return ask
 	}
 	ask.Text = a.shown()
+	if a.more && len(a.Commands)+len(a.Tools) > 0 { // where it runs, and with what, may change what it does
+		ask.Text = strings.TrimPrefix(ask.Text+"\nrequest: "+string(a.Raw), "\n")
+	}
 	return ask
 }
 

@@ -24,6 +24,14 @@ var judgeBy = fakeDefender(func(_ context.Context, a *defend.Action, f *defend.F
 	return nil
 })
 
+// commandsReviewed reviews every command.
+var commandsReviewed = fakeDefender(func(_ context.Context, a *defend.Action, f *defend.Findings) error {
+	if len(a.Commands) > 0 {
+		f.Hit(50, "odd", "it is a command")
+	}
+	return nil
+})
+
 // TestHungDisk: a disk that hangs delays whoever is blocked, by the time that judging may
 // take, and nobody else; what it holds up is written in the end (law 9, law 10).
 func TestHungDisk(t *testing.T) {

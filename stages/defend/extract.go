@@ -98,6 +98,7 @@ func (w *walker) value(f field, depth int) error {
 		f = fieldContent
 	}
 	if f == fieldNone || raw[0] != '"' && (f.open() || f == fieldContent) {
+		w.a.more = w.a.more || f != fieldNone && raw[0] != 'n'
 		return nil
 	}
 	start := len(w.a.text)
@@ -251,6 +252,7 @@ func (w *walker) done(s span) error {
 		}
 	}
 	if s.field.open() && phrase(w.a.text[s.start:s.end]) {
+		w.a.more = w.a.more || s.end > s.start
 		w.a.text = w.a.text[:s.start]
 		return nil
 	}

@@ -46,7 +46,7 @@ func phrase(text []byte) bool {
 	blanks := 0
 	for _, c := range bytes.TrimSpace(text) {
 		switch {
-		case c == ' ':
+		case c == ' ', c == '\n':
 			blanks++
 		case c < ' ', c >= 0x7F: // other scripts say more with less
 			return false

@@ -151,8 +151,13 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 			}
 			return atomic.AddUint64(&lines, 1), nil
 		},
-		Approve: func(a defend.Ask, done func(*frames.Error)) { g.asked <- asked{a, done} },
-		Resume:  func(e *pipeline.Envelope, err error) { g.pipe.Resume(e, err) }})
+		Approve: func(a defend.Ask, done func(*frames.Error)) {
+			if strings.Contains(a.Text, "broken broker") {
+				panic("the broker is broken")
+			}
+			g.asked <- asked{a, done}
+		},
+		Resume: func(e *pipeline.Envelope, err error) { g.pipe.Resume(e, err) }})
 	if err != nil {
 		t.Fatal(err)
 	}

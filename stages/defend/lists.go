@@ -86,6 +86,7 @@ func (r *run) end() {
 	a := r.w.a
 	whole := span{r.field, r.start, len(a.text), r.args}
 	if r.field.open() && phrase(a.text[whole.start:whole.end]) {
+		a.more = true
 		return // its text stays, unread, before the next
 	}
 	a.add(whole)

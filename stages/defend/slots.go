@@ -85,8 +85,11 @@ func (j *job) expire(brief *Action) {
 func (j *job) finish(a *Action, d *pipeline.Decision) {
 	resumed := false
 	defer func() {
-		if r := recover(); r != nil && !resumed {
-			j.s.panicked(r)
+		r := recover()
+		if r == nil {
+			return
+		}
+		if j.s.panicked(r); !resumed {
 			j.s.deps.Resume(j.e, j.s.refuse(j.e, errFailed))
 		}
 	}()
@@ -108,14 +111,24 @@ func (j *job) ask(a *Action, d *pipeline.Decision) {
 		return
 	}
 	ask := newAsk(e, a, d)
-	s.deps.Approve(ask, func(err *frames.Error) {
-		if err != nil {
+	var ended atomic.Bool
+	done := func(err *frames.Error) {
+		switch {
+		case !ended.CompareAndSwap(false, true): // e is no longer ours
+		case err != nil:
 			s.deps.Resume(e, s.refuse(e, err))
-			return
+		default:
+			s.enter(e, ask.SessionKey)
+			s.deps.Resume(e, nil)
 		}
-		s.enter(e, ask.SessionKey)
-		s.deps.Resume(e, nil)
-	})
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(r)
+			done(errFailed)
+		}
+	}()
+	s.deps.Approve(ask, done)
 }
 
 var errWaiting = frames.Unavailable(1000, "too many requests wait for an approval already; try again")
