@@ -255,10 +255,25 @@ func (g *Gateway) startDefence(ctx context.Context) error {
 	if err := g.defence.host.Start(ctx); err != nil {
 		return err
 	}
+	if err := g.defence.policy.RestoreTaints(ctx); err != nil {
+		g.log.Error("after a restart", "err", err)
+	}
+	g.every(taintSave, g.saveTaints)
 	if g.defence.bundle.path != "" {
 		g.every(bundlePoll, g.pollBundle)
 	}
 	return nil
+}
+
+// taintSave is how much of what taints sessions a crash may forget.
+const taintSave = time.Second
+
+func (g *Gateway) saveTaints(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	if err := g.defence.policy.SaveTaints(ctx); err != nil && ctx.Err() == nil {
+		g.log.Warn("a restart now would forget which sessions have read foreign content", "err", err)
+	}
 }
 
 // closeDefence closes what buildDefence has opened.

@@ -341,6 +341,7 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 		g.stages.dispatch.Cancel()
 		g.pipe.Drain(ctx)
 	}
+	g.saveTaints(ctx)
 	errs := []error{brokerErr}
 	limit := time.Duration(section[gatewayConfig](g.conf.Current(), "gateway").ShutdownMs) * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
