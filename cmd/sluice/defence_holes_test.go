@@ -82,3 +82,15 @@ func TestAddressesCarryNoSecrets(t *testing.T) {
 		c.refused("send", params, "FORBIDDEN", "it holds a secret")
 	}
 }
+
+// TestSpansHideSecrets: a session or a run may be named after a secret.
+func TestSpansHideSecrets(t *testing.T) {
+	g := defended(t).start()
+	secret := "ghp_" + strings.Repeat("Ab3dE9", 6)
+	if got := g.trace.name("agent:main:" + secret); strings.Contains(got, secret) || !strings.HasPrefix(got, "agent:main:") {
+		t.Errorf("%q", got)
+	}
+	if got := g.trace.name("agent:main:main"); got != "agent:main:main" {
+		t.Errorf("%q", got)
+	}
+}

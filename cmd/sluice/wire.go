@@ -132,7 +132,7 @@ func (g *Gateway) live(key string) sessionview.Live {
 }
 
 func (g *Gateway) buildRuns(snap *config.Snapshot) (err error) {
-	g.trace = &tracer{tracing: g.tel.Tracing}
+	g.trace = &tracer{tracing: g.tel.Tracing, hide: g.defence.secrets.Redact}
 	g.runs, err = agent.NewRegistry(section[agent.Config](snap, "agent"), agent.Deps{
 		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Log: g.log, Span: g.trace.modelSpan,
 		Lanes: reviewedLanes{g.stages.schedule, g.defence.broker}, Notices: g.notices})
