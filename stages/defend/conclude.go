@@ -35,7 +35,7 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 	s.announce(e, a, d)
 	switch {
 	case blocked:
-		return s.refuse(e, refusal(CodeBlocked, "blocked by the defender: "+topReason(d), d, proof)), false
+		return s.refuse(e, refusal(CodeBlocked, "blocked by the defender: "+topReason(d)+s.entryNote(proof), d, proof)), false
 	case passes:
 		s.enter(e, a.SessionKey)
 		return nil, false
@@ -43,7 +43,7 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 		s.stats.Asked.Add(1)
 		return nil, true
 	}
-	return s.refuse(e, refusal(CodeReview, "the defender asks for a review: "+topReason(d)+
+	return s.refuse(e, refusal(CodeReview, "the defender asks for a review: "+topReason(d)+s.entryNote(proof)+
 		"; defend.review is \"refuse\": set it to \"approve\" to have operators asked", d, proof)), false
 }
 
@@ -120,6 +120,17 @@ func (s *Stage) evidence(a *Action, d *pipeline.Decision, blocked, passes bool) 
 	s.stats.Journaled.Add(1)
 	s.journalFailed.Store(nil)
 	return p
+}
+
+// entryNote names the ledger's entry in an error's text: the real CLI shows nothing else.
+func (s *Stage) entryNote(p proof) string {
+	switch {
+	case p.entry != 0:
+		return fmt.Sprintf(" (ledger entry %d)", p.entry)
+	case s.deps.Journal != nil:
+		return " (its ledger entry could not be written)"
+	}
+	return ""
 }
 
 // content is all that was judged, for the ledger.

@@ -23,10 +23,12 @@ type gateway struct {
 }
 
 type options struct {
-	capture        string   // name of the capture; "" starts no proxy
-	trustedProxies []string // addresses whose forwarded headers count
-	environ        []string // more environment for the server
-	flags          []string // more flags for sluice
+	capture        string         // name of the capture; "" starts no proxy
+	trustedProxies []string       // addresses whose forwarded headers count
+	environ        []string       // more environment for the server
+	flags          []string       // more flags for sluice
+	config         map[string]any // more of sluice's configuration, by dotted key
+	state          string         // the state folder; "" makes one
 }
 
 func (g *gateway) url() string { return "ws://127.0.0.1:" + strconv.Itoa(g.port) }
@@ -45,11 +47,13 @@ func (g *gateway) via() string {
 func startGateway(tb testing.TB, opt options) *gateway {
 	tb.Helper()
 	g := &gateway{port: freePort(tb), modelPort: startModel(tb), options: opt}
-	state, err := os.MkdirTemp(env.work, "state-")
-	if err != nil {
-		tb.Fatal(err)
+	g.state = opt.state
+	if g.state == "" {
+		var err error
+		if g.state, err = os.MkdirTemp(env.work, "state-"); err != nil {
+			tb.Fatal(err)
+		}
 	}
-	g.state = state
 	g.launch(tb)
 	if opt.capture != "" {
 		g.proxyPort = startProxy(tb, g.port, opt.capture)
