@@ -162,14 +162,14 @@ func (b *Broker) reviewAsk(r *Review) *Ask {
 func (b *Broker) describe(why, text string) string {
 	why, _ = cutRunes(b.showProse(why).text, maxWhy)
 	text = strings.TrimSpace(b.showProse(text).text)
-	room := maxDescription - utf8.RuneCountInString(why) - 2
+	room := maxDescription - utf8.RuneCountInString(why) - 3
 	if n := utf8.RuneCountInString(text); n > room {
 		const note = "… (%d more characters: read all of them in the detail first)"
 		room -= len(note) + 3
 		text, _ = cutRunes(text, room)
 		text += fmt.Sprintf(note, n-room)
 	}
-	return why + "\n\n" + text
+	return why + " — " + text
 }
 
 // maxWhy leaves half of a description to the text.
