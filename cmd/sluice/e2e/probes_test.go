@@ -147,7 +147,15 @@ var approvalsRules = []rule{
 	{`^(\[grants\] \{"id":")\d+`, "${1}<n>", true, "how many requests came before"},
 }
 
-var approvalsMoreRules = []rule{}
+const byScope = "whoever holds operator.approvals hears of all approvals and decides them; upstream tells admins, and others of their own requests alone"
+
+var approvalsMoreRules = []rule{
+	{`^(### approval\.(resolve|get|history) .*"message":")(approval not found|invalid approval\.\w+ params)[^"]*("\}|",).*`, "$1<refused>", true, "upstream does not say what is wrong with the params of these three; sluice does"},
+	{`^(### approval\.\w+ .* error \{"code":"INVALID_REQUEST",)("details":\{"reason":"APPROVAL_NOT_FOUND"\},)?("message":"<refused>)`, "$1$3", true, "the same"},
+	{`^(### approval\.history \{\} .*"allowedDecisions":\["allow-once",)"allow-always",(.*"commandText":"x")`, "$1$2", false, "a standing grant is bound to a folder; the request names none"},
+	{`^(### plugin\.approval\.list \{\} => ok \{"\[\]\.approvalKind":)\[\]`, `$1["plugin"]`, false, byScope},
+	{`^  to (no device|device): (exec|plugin)\.approval\..*\n`, "", true, byScope},
+}
 
 // TestLimits runs the probe of limits: sockets before hello, delays and lockouts of failed
 // authentication, sizes, budgets. It names fixed ports, so a copy with free ones runs.
