@@ -112,13 +112,10 @@ func (s *Stage) evidence(a *Action, d *pipeline.Decision, blocked, passes bool) 
 		SessionKey: a.SessionKey, RequestID: a.RequestID(), File: p.file, Content: a.content()})
 	if err != nil {
 		s.stats.JournalFailed.Add(1)
-		why := err.Error()
-		s.journalFailed.Store(&why)
 		s.deps.Log.Error("a decision is missing in the ledger; the verdict stands", "source", a.Source, "id", a.RequestID(), "action", d.Action.String(), "err", err)
 		return p
 	}
 	s.stats.Journaled.Add(1)
-	s.journalFailed.Store(nil)
 	return p
 }
 

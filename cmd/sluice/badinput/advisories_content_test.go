@@ -167,7 +167,7 @@ func TestRemovedMethods(t *testing.T) {
 	g := start(t, nil)
 	p := g.operator(t)
 	for method, params := range map[string]string{
-		"node.invoke":           `{"nodeId":"n","command":"system.run","params":{"approved":true,"approvalDecision":"allow-always"},"idempotencyKey":"k"}`,
+		"node.invoke":        `{"nodeId":"n","command":"system.run","params":{"approved":true,"approvalDecision":"allow-always"},"idempotencyKey":"k"}`,
 		"exec.approvals.set": `{"file":{"version":1}}`, "tools.invoke": `{"tool":"exec"}`,
 		"plugins.install": `{"spec":"evil"}`, "update.run": `{}`, "terminal.open": `{}`, "agents.files.set": `{"agentId":"main","name":"../../x","content":"y"}`,
 	} {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ type options struct {
 	environ        []string       // more environment for the server
 	flags          []string       // more flags for sluice
 	config         map[string]any // more of sluice's configuration, by dotted key
-	state          string         // the state folder; "" makes one
+	wrap           []string       // a command that runs the server; its $0 is the state folder
 }
 
 func (g *gateway) url() string { return "ws://127.0.0.1:" + strconv.Itoa(g.port) }
@@ -47,13 +48,11 @@ func (g *gateway) via() string {
 func startGateway(tb testing.TB, opt options) *gateway {
 	tb.Helper()
 	g := &gateway{port: freePort(tb), modelPort: startModel(tb), options: opt}
-	g.state = opt.state
-	if g.state == "" {
-		var err error
-		if g.state, err = os.MkdirTemp(env.work, "state-"); err != nil {
-			tb.Fatal(err)
-		}
+	state, err := os.MkdirTemp(env.work, "state-")
+	if err != nil {
+		tb.Fatal(err)
 	}
+	g.state = state
 	g.launch(tb)
 	if opt.capture != "" {
 		g.proxyPort = startProxy(tb, g.port, opt.capture)
@@ -84,6 +83,9 @@ func launchSluice(tb testing.TB, g *gateway) *proc {
 	tb.Helper()
 	sluiceConfig(tb, g)
 	args := []string{env.sluice, "serve", "--listen", "127.0.0.1:" + strconv.Itoa(g.port), "--state", g.state, "--token", token}
+	if len(g.options.wrap) > 0 {
+		args = slices.Concat(g.options.wrap, []string{g.state}, args)
+	}
 	return start(tb, "sluice", g.options.environ, append(args, g.options.flags...)...)
 }
 
