@@ -53,10 +53,10 @@ func (s span) tag(key string) string {
 // stages are the children of sluice.frame, in the order in which a frame passes through them.
 var stages = []string{"decode", "dedupe", "schedule", "defend", "dispatch", "adapter", "persist"}
 
-// TestJaegerReceivesTurn: a chat turn's trace arrives in Jaeger over OTLP: the frame as root with one
-// child a stage, one below the defend stage for each defender, and a model call
-// below it, all in the trace that the client began. So does a block's, of a text that is judged on the
-// stage's worker and of one that is too large for that.
+// TestJaegerReceivesTurn: a chat turn's trace arrives in Jaeger over OTLP, in the trace that the client
+// began: the frame as root with one child a stage, one below the defend stage for each defender, and a
+// model call. So does a block's, of a text that is judged on the stage's worker and of one that is too
+// large for that.
 func TestJaegerReceivesTurn(t *testing.T) {
 	if env.real {
 		t.Log("the real gateway is not traced")

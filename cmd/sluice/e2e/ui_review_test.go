@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,8 +63,7 @@ func (p *page) click(tb testing.TB, label string) {
 // TestControlUIReview: the Control UI shows what waits for a decision, and its buttons decide; it shows
 // a block to whoever wrote the message.
 func TestControlUIReview(t *testing.T) {
-	if os.Getenv("E2E_NO_UI") == "1" {
-		t.Log("left out: E2E_NO_UI=1")
+	if leftOut(t, "E2E_NO_UI") {
 		return
 	}
 	if env.real {

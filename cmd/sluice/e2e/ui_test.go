@@ -25,8 +25,7 @@ import (
 // TestControlUI serves the Control UI of the installed openclaw package, opens it in headless Chromium
 // and chats. E2E_NO_UI=1 leaves it out on a machine without a browser; nothing else does.
 func TestControlUI(t *testing.T) {
-	if os.Getenv("E2E_NO_UI") == "1" {
-		t.Log("left out: E2E_NO_UI=1")
+	if leftOut(t, "E2E_NO_UI") {
 		return
 	}
 	g := startGateway(t, options{capture: "control_ui", flags: []string{"--control-ui", filepath.Join(env.clients, "openclaw", "dist", "control-ui")}})
