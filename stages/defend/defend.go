@@ -117,8 +117,6 @@ type Stage struct {
 	deps   Deps
 	judged []bool // by Method.Index
 	ledger *quarantine
-	// journalFailed is why the last line could not be written.
-	journalFailed atomic.Pointer[string]
 
 	slots   chan *job
 	writers chan struct{} // holds one for each piece of evidence that is being written
@@ -168,6 +166,9 @@ func (s *Stage) Start(context.Context) error {
 	if err := s.ledger.open(); err != nil {
 		return err
 	}
+	if s.ledger.on() {
+		s.wg.Go(func() { s.ledger.watch(s.ctx) })
+	}
 	for range cfg.Concurrency {
 		s.wg.Go(s.slot)
 	}
@@ -191,13 +192,9 @@ func (s *Stage) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Health implements pipeline.Healther: evidence cannot be written.
-func (s *Stage) Health() string {
-	if why := s.journalFailed.Load(); why != nil {
-		return "ledger: " + *why
-	}
-	return s.ledger.health()
-}
+// Health implements pipeline.Healther: evidence cannot be written. The journal's health is
+// its owner's to say.
+func (s *Stage) Health() string { return s.ledger.health() }
 
 // Stats returns the stage's counters.
 func (s *Stage) Stats() *Stats { return &s.stats }
