@@ -124,6 +124,7 @@ type Stage struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 
+	late  atomic.Bool // the last evidence was not written in time
 	stats Stats
 }
 
@@ -194,7 +195,12 @@ func (s *Stage) Stop(ctx context.Context) error {
 
 // Health implements pipeline.Healther: evidence cannot be written. The journal's health is
 // its owner's to say.
-func (s *Stage) Health() string { return s.ledger.health() }
+func (s *Stage) Health() string {
+	if s.late.Load() {
+		return "ledger: " + errSlowDisk.Error()
+	}
+	return s.ledger.health()
+}
 
 // Stats returns the stage's counters.
 func (s *Stage) Stats() *Stats { return &s.stats }
