@@ -21,6 +21,7 @@ import (
 // config.patch, which is no integrity alert; a client without operator.admin changes nothing; an edit by
 // hand is an alert that `openclaw health` shows, and everything is reviewed from then on.
 func TestPolicyByClient(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("about sluice's own configuration")
 		return

@@ -149,6 +149,7 @@ func actions(list []ledger.Entry) string {
 // TestReview: a stranger's suspicious message over a hook waits for an operator, who decides with the
 // openclaw CLI or with OpenClaw's own gateway client. It runs when allowed, and else never.
 func TestReview(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("the real gateway reviews nothing")
 		return
@@ -239,6 +240,7 @@ func TestReview(t *testing.T) {
 // TestBlocked: what a person reads who sends a forbidden message with the CLI, and that the evidence
 // is where the message says.
 func TestBlocked(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("the real gateway blocks nothing")
 		return
