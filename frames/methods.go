@@ -11,8 +11,8 @@ func LookupMethod(name []byte) *Method {
 	return nil
 }
 
-// Methods returns every method of the protocol, in the order of its registry, the
-// plugins' last. The slice is the caller's; the Methods are shared and constant.
+// Methods returns every method of the protocol, in the order of its registry, then those
+// of plugins, then Sluice's own. The slice is the caller's; the Methods are shared and constant.
 func Methods() []*Method {
 	list := make([]*Method, len(methodTable))
 	for i := range methodTable {
@@ -21,8 +21,13 @@ func Methods() []*Method {
 	return list
 }
 
-// CoreMethods is how many of Methods are the gateway's own; plugins add the others.
-const CoreMethods = 482
+const (
+	// CoreMethods is how many of Methods are the protocol's, PluginMethods how many follow
+	// that plugins add to the real gateway. What is behind them is Sluice's own
+	// (frames/gen/rules.go): no other gateway answers it.
+	CoreMethods   = 482
+	PluginMethods = 7
+)
 
 // StartupGated reports whether upstream answers the method UNAVAILABLE until it has
 // started (wire.md appendix A, flag S).

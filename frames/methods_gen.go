@@ -893,6 +893,9 @@ var methodTable = [...]Method{
 	{Name: "memory.sessionBackfill.apply", Family: "plugin", Scope: ScopeAdmin, Advertised: true, Effect: true, Index: 486},
 	{Name: "github.image", Family: "plugin", Scope: ScopeRead, Advertised: true, Index: 487},
 	{Name: "browser.request", Family: "plugin", Scope: ScopeAdmin, Advertised: true, Effect: true, Index: 488},
+	{Name: "sluice.ledger.release", Family: "sluice", Scope: ScopeAdmin, Advertised: true, Effect: true, Index: 489},
+	{Name: "sluice.integrity.status", Family: "sluice", Scope: ScopeAdmin, Advertised: true, Index: 490},
+	{Name: "sluice.integrity.accept", Family: "sluice", Scope: ScopeAdmin, Advertised: true, Effect: true, Index: 491},
 }
 
 // startupGated are the methods that upstream answers UNAVAILABLE until it has started.
@@ -1919,6 +1922,12 @@ func methodPlace(name []byte) int {
 		return 487
 	case "browser.request":
 		return 488
+	case "sluice.ledger.release":
+		return 489
+	case "sluice.integrity.status":
+		return 490
+	case "sluice.integrity.accept":
+		return 491
 	}
 	return -1
 }

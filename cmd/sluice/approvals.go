@@ -9,6 +9,7 @@ import (
 	"sluice/stages/defend/approval"
 	"sluice/stages/defend/command"
 	"sluice/stages/defend/ledger"
+	"sluice/stages/dispatch/agent"
 	"sluice/stages/dispatch/methods/approvals"
 	"sluice/storage"
 )
@@ -71,7 +72,7 @@ func (g *Gateway) approvalNote(n approval.Note) {
 // approve puts an action that the defender wants reviewed before the operators.
 func (g *Gateway) approve(a defend.Ask, done func(*frames.Error)) {
 	r := approval.Review{Kind: approval.KindPlugin, Title: a.Title, Content: a.Content, Text: a.Text, Command: a.Command, Argv: a.Argv,
-		SessionKey: a.SessionKey, Decision: a.Decision, By: a.By}
+		SessionKey: a.SessionKey, RunID: a.RunID, Decision: a.Decision, By: a.By}
 	if a.Command != "" {
 		r.Kind = approval.KindExec
 	}
@@ -79,6 +80,20 @@ func (g *Gateway) approve(a defend.Ask, done func(*frames.Error)) {
 		r.AgentID = k.Agent
 	}
 	g.defence.broker.Review(r, func(o approval.Outcome) { done(o.Err) })
+}
+
+// reviewedLanes are the lanes of the schedule stage, in which a message may also wait for
+// an operator: who aborts it does not want it approved any more.
+type reviewedLanes struct {
+	agent.Lanes
+	broker *approval.Broker
+}
+
+// Abort implements agent.Lanes.
+func (l reviewedLanes) Abort(sessionKey, runID, reason string) []string {
+	ids := l.Lanes.Abort(sessionKey, runID, reason)
+	l.broker.AbortSession(sessionKey, runID)
+	return ids
 }
 
 // brokerMethods shows the broker to the methods: stages do not know each other, so their

@@ -105,7 +105,7 @@ func TestVersion(t *testing.T) {
 
 func TestMethods(t *testing.T) {
 	c := newCLI(t)
-	c.want(0, []string{"methods"}, "of 482 methods of the protocol are native", "config.patch")
+	c.want(0, []string{"methods"}, "of 482 methods of the protocol are native", "config.patch", "3 methods (family sluice) are Sluice's own")
 	out := c.want(0, []string{"methods", "--family", "config", "--native"}, "config.get", "operator.admin")
 	if strings.Contains(out, "config.openFile") || strings.Contains(out, "chat.send") {
 		t.Errorf("methods that were not asked for:\n%s", out)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +38,11 @@ type defence struct {
 	broker     *approval.Broker
 
 	bundle bundleFile
+	notes  chan struct{} // holds one for each refused message that is being noted
 }
+
+// maxNotes is how many refused messages wait for the ledger; more are only logged.
+const maxNotes = 64
 
 // ledgerDir is where the ledger is, quarantineDir where the evidence of blocks is.
 func ledgerDir(loc location) string { return filepath.Join(loc.state, "ledger") }
@@ -49,18 +55,13 @@ func quarantineDir(loc location, cfg defend.Config) string {
 // made (a first baseline, a bundle put in force) is in the ledger already.
 func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err error) {
 	d := &g.defence
-	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+	if err = g.openLedger(snap); err != nil {
 		return err
-	}
-	if d.ledger, err = ledger.Open(ledgerDir(g.loc), section[ledger.Config](snap, "defend.ledger"), ledger.Deps{Redact: d.secrets.Redact,
-		QuarantineDir: quarantineDir(g.loc, section[defend.Config](snap, "defend")), Log: g.log}); err != nil {
-		return fmt.Errorf("the ledger in %s cannot be opened: %w", ledgerDir(g.loc), err)
 	}
 	if err = g.buildPolicy(ctx, snap); err != nil {
 		return err
 	}
-	if d.host, err = host.New(ctx, section[host.Config](snap, "defend.host"), host.Deps{Store: metaState{g}, Files: g.protected(snap),
-		Changed: g.hostChanged, Log: g.log}); err != nil {
+	if err = g.openHost(ctx, section[host.Config](snap, "defend.host"), g.protected(snap)); err != nil {
 		return err
 	}
 	if d.reputation, err = reputation.New(section[reputation.Config](snap, "defend.reputation"), reputation.Deps{Log: g.log,
@@ -68,6 +69,26 @@ func (g *Gateway) buildDefence(ctx context.Context, snap *config.Snapshot) (err 
 		return err
 	}
 	d.broker, err = approval.New(section[approval.Config](snap, "defend.approval"), g.approvalDeps())
+	return err
+}
+
+// openLedger takes the writer's place of the ledger; the secrets defender redacts for it.
+func (g *Gateway) openLedger(snap *config.Snapshot) (err error) {
+	d := &g.defence
+	d.notes = make(chan struct{}, maxNotes)
+	if d.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+		return err
+	}
+	if d.ledger, err = ledger.Open(ledgerDir(g.loc), section[ledger.Config](snap, "defend.ledger"), ledger.Deps{Redact: d.secrets.Redact,
+		QuarantineDir: quarantineDir(g.loc, section[defend.Config](snap, "defend")), Log: g.log}); err != nil {
+		return fmt.Errorf("the ledger in %s cannot be opened: %w", ledgerDir(g.loc), err)
+	}
+	return nil
+}
+
+// openHost holds files to the baseline in the store; the ledger must be open.
+func (g *Gateway) openHost(ctx context.Context, cfg host.Config, files []host.Protected) (err error) {
+	g.defence.host, err = host.New(ctx, cfg, host.Deps{Store: metaState{g}, Files: files, Changed: g.hostChanged, Log: g.log})
 	return err
 }
 
@@ -119,7 +140,7 @@ func (g *Gateway) defendDeps() defend.Deps {
 // journal writes a decision above allow into the ledger.
 func (g *Gateway) journal(ctx context.Context, r defend.Record) (uint64, error) {
 	tags := r.Decision.Tags
-	if r.Audit {
+	if r.Passed {
 		tags = append(tags[:len(tags):len(tags)], "passed")
 	}
 	e, err := g.defence.ledger.Append(ctx, ledger.Entry{Kind: ledger.KindDecision, Action: r.Decision.Action.String(), Risk: r.Decision.Risk,
@@ -128,9 +149,14 @@ func (g *Gateway) journal(ctx context.Context, r defend.Record) (uint64, error) 
 	return e.Seq, err
 }
 
+// recordTimeout is how long whoever notes something in the ledger waits for the disk.
+const recordTimeout = 5 * time.Second
+
 // record writes a line that is about no frame; when it cannot be written, the log and
 // health say so.
 func (g *Gateway) record(ctx context.Context, e ledger.Entry) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
 	if _, err := g.defence.ledger.Append(ctx, e); err != nil {
 		g.log.Error("an entry is missing in the ledger", "kind", e.Kind, "action", e.Action, "err", err)
 	}
@@ -144,12 +170,16 @@ func (g *Gateway) hostChanged(ctx context.Context, c host.Change) {
 	}
 }
 
-// configWritten takes the configuration as it is now into the host's baseline: an
-// operator with operator.admin has just had Sluice write it.
-func (g *Gateway) configWritten(ctx context.Context, by string) {
-	if _, err := g.defence.host.AcceptPaths(ctx, by, g.loc.config); err != nil {
+// guardConfig takes the configuration into the host's baseline as an operator with
+// operator.admin has Sluice write it.
+func (g *Gateway) guardConfig(ctx context.Context, by string, write func() error) error {
+	err := g.defence.host.AcceptWhile(ctx, by, write, g.loc.config)
+	var late *host.AcceptError
+	if errors.As(err, &late) {
 		g.log.Warn("the host guard could not take over the new configuration; it will raise an alert", "err", err)
+		return nil
 	}
+	return err
 }
 
 func (g *Gateway) policyChanged(ctx context.Context, c policy.Change) {
@@ -163,14 +193,10 @@ func (g *Gateway) policyChanged(ctx context.Context, c policy.Change) {
 // configChanged notes which protected keys a new configuration changes, never their
 // values.
 func (g *Gateway) configChanged(old, snap *config.Snapshot) {
-	before := map[string]string{}
-	for _, e := range config.Explain(old, "") {
-		before[e.Key] = fmt.Sprint(e.Value)
-	}
 	var keys []string
-	for _, e := range config.Explain(snap, "") {
-		if policy.Protected(e.Key) && before[e.Key] != fmt.Sprint(e.Value) {
-			keys = append(keys, e.Key+" is changed ("+e.Source+")")
+	for _, key := range config.Diff(old, snap) {
+		if policy.Protected(key) {
+			keys = append(keys, key+" is changed ("+snap.Origin(key).String()+")")
 		}
 	}
 	if len(keys) > 0 {
@@ -179,18 +205,46 @@ func (g *Gateway) configChanged(old, snap *config.Snapshot) {
 }
 
 // guardDelivery holds a message that is about to leave through a channel to
-// defend.secrets: it hides the secrets in it, or refuses it.
+// defend.secrets: it hides the secrets in it, or refuses it. Its address leaves with it,
+// and cannot be changed: a secret in one is refused.
 func (g *Gateway) guardDelivery(m *pipeline.Delivery) *frames.Error {
 	v := g.defence.secrets.Outbound([]byte(m.Text))
-	if v.Action > pipeline.Allow {
-		e := ledger.Entry{Kind: ledger.KindDecision, Action: pipeline.Block.String(), Tags: []string{"secret_leaves"}, Source: "outbound", Method: "deliver",
-			Reasons: []string{"a message to " + m.Channel + " held " + strings.Join(v.Found, ", ")}, RequestID: m.Key, Content: []byte(m.Text)}
-		g.goLoop(func(ctx context.Context) { g.record(context.WithoutCancel(ctx), e) }) // the stage's workers do not wait for the disk
-		return &frames.Error{Code: frames.CodeForbidden, Message: "the message was not sent: it holds a secret (" + strings.Join(v.Found, ", ") +
-			"); take it out, or change defend.secrets.outbound"}
+	if v.Action == pipeline.Allow {
+		m.Text = string(v.Text)
+		if v = g.guardAddress(m); v.Action == pipeline.Allow {
+			return nil
+		}
 	}
-	m.Text = string(v.Text)
-	return nil
+	e := ledger.Entry{Kind: ledger.KindDecision, Action: pipeline.Block.String(), Tags: []string{"secret_leaves"}, Source: "outbound", Method: "deliver",
+		Reasons: []string{"a message to " + m.Channel + " held " + strings.Join(v.Found, ", ")}, RequestID: m.Key, Content: []byte(m.Text)}
+	select {
+	case g.defence.notes <- struct{}{}: // the stage's workers do not wait for the disk
+		g.goLoop(func(ctx context.Context) {
+			defer func() { <-g.defence.notes }()
+			g.record(context.WithoutCancel(ctx), e)
+		})
+	default:
+		g.log.Error("an entry is missing in the ledger: the disk is slow", "kind", e.Kind, "action", e.Action)
+	}
+	return &frames.Error{Code: frames.CodeForbidden, Message: "the message was not sent: it holds a secret (" + strings.Join(v.Found, ", ") +
+		"); take it out, or change defend.secrets.outbound"}
+}
+
+// guardAddress is the verdict on what goes out beside a message's text: whom it is for,
+// and the key by which its receiver knows a repetition. Only what is surely a secret
+// counts: such names look random by nature.
+func (g *Gateway) guardAddress(m *pipeline.Delivery) secrets.Verdict {
+	sure := func(f secrets.Match) bool { return f.Sure }
+	for _, part := range []string{m.To, m.ThreadID, m.AccountID, m.Key} {
+		if !slices.ContainsFunc(g.defence.secrets.Scanner().Find(nil, []byte(part)), sure) {
+			continue
+		}
+		if v := g.defence.secrets.Outbound([]byte(part)); v.Action > pipeline.Allow || string(v.Text) != part {
+			v.Action = pipeline.Block
+			return v
+		}
+	}
+	return secrets.Verdict{}
 }
 
 // startDefence starts what runs beside the pipeline, which must run already.
@@ -201,10 +255,25 @@ func (g *Gateway) startDefence(ctx context.Context) error {
 	if err := g.defence.host.Start(ctx); err != nil {
 		return err
 	}
+	if err := g.defence.policy.RestoreTaints(ctx); err != nil {
+		g.log.Error("after a restart", "err", err)
+	}
+	g.every(taintSave, g.saveTaints)
 	if g.defence.bundle.path != "" {
 		g.every(bundlePoll, g.pollBundle)
 	}
 	return nil
+}
+
+// taintSave is how much of what taints sessions a crash may forget.
+const taintSave = time.Second
+
+func (g *Gateway) saveTaints(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	if err := g.defence.policy.SaveTaints(ctx); err != nil && ctx.Err() == nil {
+		g.log.Warn("a restart now would forget which sessions have read foreign content", "err", err)
+	}
 }
 
 // closeDefence closes what buildDefence has opened.
@@ -270,7 +339,9 @@ func (g *Gateway) pollBundle(ctx context.Context) {
 		g.log.Error("the new policy bundle was refused; the one in force stays", "path", b.path, "err", err)
 		return
 	}
+	g.reloading.Lock()
 	g.apply(g.reloadDefence(g.conf.Current())[1:]) // all but the policy, which has it
+	g.reloading.Unlock()
 	if _, err := g.defence.host.AcceptPaths(ctx, "policy bundle", b.path); err != nil {
 		g.log.Warn("the host guard keeps its alert for the new policy bundle", "err", err)
 	}

@@ -23,13 +23,21 @@ func (g *Gateway) defendConfig(snap *config.Snapshot) defend.Config {
 	c := section[defend.Config](snap, "defend")
 	c.Quarantine.Dir = quarantineDir(g.loc, c)
 	if p, ok := g.bundle(); ok {
-		if p.ReviewThreshold != nil {
-			c.ReviewThreshold = *p.ReviewThreshold
-		}
-		if p.BlockThreshold != nil {
-			c.BlockThreshold = *p.BlockThreshold
-		}
+		return withBundle(c, p)
 	}
+	return c
+}
+
+// withBundle lays the thresholds of a bundle over c. It may name one of the two, which
+// then meets a configuration that its author did not see: the stricter reading holds.
+func withBundle(c defend.Config, p policy.BundlePolicy) defend.Config {
+	if p.ReviewThreshold != nil {
+		c.ReviewThreshold = *p.ReviewThreshold
+	}
+	if p.BlockThreshold != nil {
+		c.BlockThreshold = *p.BlockThreshold
+	}
+	c.ReviewThreshold = min(c.ReviewThreshold, c.BlockThreshold-1)
 	return c
 }
 

@@ -17,6 +17,9 @@ func (g *Gateway) defenceMetrics(r *telemetry.Registry, try func(error)) {
 	count("sluice_defend_would_block_total", "Blocks that audit-only mode let pass.", nil, s.WouldBlock.Load)
 	count("sluice_defend_timeouts_total", "Actions that were not judged in time.", nil, s.Timeouts.Load)
 	count("sluice_defend_busy_total", "Requests refused because the defender was busy.", nil, s.Busy.Load)
+	count("sluice_defend_empty_total", "Frames of judged methods that held nothing to judge.", nil, s.Empty.Load)
+	count("sluice_defend_panics_total", "Panics of defenders; the frame is refused.", nil, s.Errors.Load)
+	count("sluice_defend_unwritten_total", "Decisions that were answered before the ledger had them, or without it.", nil, s.JournalFailed.Load)
 	count("sluice_defend_asked_total", "Actions put before operators.", nil, s.Asked.Load)
 	try(r.RegisterHistogramFunc("sluice_defend_seconds", "Time of all defenders for one action.", nil, s.Latency.Read))
 	for i := range g.stages.defend.Defenders() {

@@ -226,6 +226,15 @@ func TestTaint(t *testing.T) {
 		t.Fatal("the stranger's words did not arrive")
 	}
 	wantRefusal(t, send("s2"), "DEFENDER_REVIEW", "content of foreign origin (sender)")
+	g.stop() // a restart is no turn of the owner's
+	g = w.start()
+	c = g.dial()
+	wantRefusal(t, send("s2b"), "DEFENDER_REVIEW", "content of foreign origin (sender)")
+	for _, in := range ingresses {
+		if in.name == "hook" { // what waited for the next turn is not kept, its taint is
+			in.send(t, g, "wake", `{"text":"a stranger writes again","mode":"next-heartbeat"}`)
+		}
+	}
 	// The owner's next turn reads the stranger's words: it stays tainted.
 	c.send(key, "turn1", "hello")
 	c.end(0, "turn1")

@@ -13,6 +13,19 @@ import (
 // know what a text is come first, then those that know where it comes from, and last the
 // one that may wait for the network.
 func (g *Gateway) defenders(snap *config.Snapshot) ([]defend.Defender, error) {
+	list, err := g.textDefenders(snap)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, g.defence.host, g.defence.reputation)
+	if g.opts.defenders != nil {
+		list = g.opts.defenders(list)
+	}
+	return list, nil
+}
+
+// textDefenders are those that `sluice scan` judges with, too.
+func (g *Gateway) textDefenders(snap *config.Snapshot) ([]defend.Defender, error) {
 	d := &g.defence
 	var err error
 	if d.prompt, err = prompt.NewDefender(); err != nil {
@@ -26,9 +39,5 @@ func (g *Gateway) defenders(snap *config.Snapshot) ([]defend.Defender, error) {
 	if d.rules, err = rules.New(g.rulesConfig(snap)); err != nil {
 		return nil, err
 	}
-	list := []defend.Defender{d.prompt, d.command, d.secrets, d.rules, d.policy, d.host, d.reputation}
-	if g.opts.defenders != nil {
-		list = g.opts.defenders(list)
-	}
-	return list, nil
+	return []defend.Defender{d.prompt, d.command, d.secrets, d.rules, d.policy}, nil
 }

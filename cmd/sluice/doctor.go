@@ -52,8 +52,9 @@ func newDoctorCommand(p *process) *cobra.Command {
 		Use:   "doctor",
 		Short: "Check the installation and say what to do; exit status 1 when something is wrong",
 		Long: "Check the state folder, its files, the configuration, the store, the disk, the address, the model, the\n" +
-			"quarantine, memory and telemetry. Nothing is changed, except that --fix narrows permissions that are too\n" +
-			"wide, and that a damaged store is repaired when it is opened, as the gateway would do.",
+			"quarantine, the ledger, the integrity of the host's files, memory and telemetry. Nothing is changed, except\n" +
+			"that --fix narrows permissions that are too wide, that an alert about the host's files which is shown is noted\n" +
+			"in the ledger, and that a damaged store is repaired when it is opened, as the gateway would do.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := d.run(cmd.Context()); err != nil {
@@ -91,6 +92,8 @@ func (d *doctor) run(ctx context.Context) (err error) {
 	d.checkExposure()
 	d.checkModel(ctx)
 	d.checkQuarantine()
+	d.checkLedger(ctx)
+	d.checkIntegrity(ctx)
 	d.checkMemory()
 	d.checkTelemetry()
 	return nil

@@ -27,6 +27,7 @@ import (
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
 	"sluice/stages/dispatch/methods/outbound"
+	"sluice/stages/dispatch/methods/security"
 	"sluice/stages/dispatch/methods/sessions"
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/stages/dispatch/methods/system"
@@ -80,6 +81,7 @@ type Gateway struct {
 	trace     *tracer
 	channels  channels
 	hold      authHold
+	reloading sync.Mutex // held while sections are put into force, so that two changes do not mix
 	defence   defence
 	authority *auth.Authority
 	started   time.Time
@@ -92,6 +94,7 @@ type Gateway struct {
 	settings  *settings.Family
 	outbound  *outbound.Family
 	approvals *approvals.Family
+	security  *security.Family
 
 	ready   atomic.Bool
 	running atomic.Bool // the pipeline runs: persist is the store's one writer
@@ -338,6 +341,7 @@ func (g *Gateway) shutdown(ctx context.Context) error {
 		g.stages.dispatch.Cancel()
 		g.pipe.Drain(ctx)
 	}
+	g.saveTaints(ctx)
 	errs := []error{brokerErr}
 	limit := time.Duration(section[gatewayConfig](g.conf.Current(), "gateway").ShutdownMs) * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)

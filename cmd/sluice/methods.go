@@ -7,6 +7,7 @@ import (
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/devices"
 	"sluice/stages/dispatch/methods/outbound"
+	"sluice/stages/dispatch/methods/security"
 	"sluice/stages/dispatch/methods/sessions"
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/stages/dispatch/methods/system"
@@ -25,6 +26,7 @@ func (g *Gateway) methods() []dispatch.Method {
 		g.settings.Methods(),
 		g.outbound.Methods(),
 		g.approvals.Methods(),
+		g.security.Methods(),
 	}
 	var all []dispatch.Method
 	for _, f := range families {
@@ -38,7 +40,8 @@ func (g *Gateway) methods() []dispatch.Method {
 func listMethods() ([]dispatch.View, error) {
 	g := &Gateway{connect: new(connect.Handler), system: system.New(system.Default(), system.Deps{}, nil, new(system.Health)),
 		sessions: new(sessions.Family), chat: new(chat.Family), devices: new(devices.Handler),
-		settings: new(settings.Family), outbound: new(outbound.Family), approvals: approvals.New(nil)}
+		settings: new(settings.Family), outbound: new(outbound.Family), approvals: approvals.New(nil),
+		security: security.New(security.Deps{})}
 	s, err := dispatch.New(dispatch.Default(), g.methods(), nil, nil)
 	if err != nil {
 		return nil, err

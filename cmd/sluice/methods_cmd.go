@@ -36,10 +36,12 @@ func (t *tally) add(state string) {
 
 // methodsReport is `sluice methods --json`.
 type methodsReport struct {
-	// Core are the gateway's own methods (those of schema96.json), Plugin those that
-	// plugins add to the real gateway. Both count all methods, whatever is listed.
+	// Core are the protocol's methods (those of schema96.json), Plugin those that plugins
+	// add to the real gateway, Own those of Sluice alone. All count every method, whatever
+	// is listed.
 	Core    tally           `json:"core"`
 	Plugin  tally           `json:"plugin"`
+	Own     tally           `json:"own"`
 	Methods []dispatch.View `json:"methods"`
 }
 
@@ -48,10 +50,13 @@ type methodsReport struct {
 func reportMethods(views []dispatch.View, keep func(dispatch.View) bool) methodsReport {
 	r := methodsReport{Methods: []dispatch.View{}}
 	for i, v := range views {
-		if i < frames.CoreMethods {
+		switch {
+		case i < frames.CoreMethods:
 			r.Core.add(v.State)
-		} else {
+		case i < frames.CoreMethods+frames.PluginMethods:
 			r.Plugin.add(v.State)
+		default:
+			r.Own.add(v.State)
 		}
 		if keep(v) {
 			r.Methods = append(r.Methods, v)
@@ -66,8 +71,8 @@ func newMethodsCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "methods",
 		Short: "List the protocol's methods and which of them this build answers",
-		Long: "List every method of the protocol. A native method is answered by this build; a refused one\n" +
-			"gets the error that the real gateway gives for an unknown method.",
+		Long: "List every method of the protocol, and Sluice's own. A native method is answered by this build; a\n" +
+			"refused one gets the error that the real gateway gives for an unknown method.",
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if native && refused {
@@ -106,8 +111,9 @@ func (r methodsReport) write(w io.Writer) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%d of %d methods of the protocol are native, %d are refused; of %d methods of plugins, %d are native.\n",
-		r.Core.Native, r.Core.Total, r.Core.Refused, r.Plugin.Total, r.Plugin.Native)
+	_, err := fmt.Fprintf(w, "\n%d of %d methods of the protocol are native, %d are refused; of %d methods of plugins, %d are native.\n"+
+		"%d methods (family sluice) are Sluice's own: no other gateway has them.\n",
+		r.Core.Native, r.Core.Total, r.Core.Refused, r.Plugin.Total, r.Plugin.Native, r.Own.Total)
 	return err
 }
 

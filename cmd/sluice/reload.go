@@ -36,7 +36,9 @@ func (g *Gateway) reload(old, snap *config.Snapshot) {
 	if secret := g.auth(snap).Secret; secret != "" {
 		g.tel.Logs.Redactor.Add(secret)
 	}
+	g.reloading.Lock()
 	g.apply(parts)
+	g.reloading.Unlock()
 	g.stability.Add("config.reloaded", snap.Hash)
 	g.health.Changed()
 }
@@ -92,7 +94,7 @@ func (g *Gateway) applyAuth() error {
 
 // settingsDeps are what the config.* methods need.
 func (g *Gateway) settingsDeps() settings.Deps {
-	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth, Written: g.configWritten}
+	return settings.Deps{Manager: g.conf, Version: Version, Events: g.edge, Hold: g.holdAuth, Guard: g.guardConfig}
 }
 
 // configHash is what hello shows as appliedConfigHash.

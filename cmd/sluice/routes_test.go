@@ -142,6 +142,9 @@ var routes = map[string]string{
 	"exec.approval.grants.revoke": `{"grantId":"%s"}`, "exec.approval.list": "", "plugin.approval.list": "", "openclaw.approval.list": "",
 	"exec.approval.grants.list": "",
 
+	// Sluice's own: numbers and a flag.
+	"sluice.ledger.release": "", "sluice.integrity.status": "", "sluice.integrity.accept": "",
+
 	// No free text.
 	"connect": "", "health": "", "status": "", "diagnostics.stability": "", "diagnostics.lanes": "", "logs.tail": "",
 	"usage.status": "", "config.get": "", "config.schema": "", "agents.list": "", "update.status": "", "last-heartbeat": "",

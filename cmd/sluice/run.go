@@ -69,6 +69,8 @@ func newRoot(p *process) *cobra.Command {
 		newConfigCommand(p),
 		newReplayCommand(p),
 		newScanCommand(p),
+		newLedgerCommand(p),
+		newIntegrityCommand(p),
 		newDoctorCommand(p),
 		newVersionCommand(p),
 		bench.Command(),

@@ -106,7 +106,7 @@ func (o *scanOptions) check() error {
 
 // interruptGrace is how long an interrupted scan may take to end by itself. One that waits
 // for its input cannot; all that was judged is printed by then.
-const interruptGrace = time.Second
+const interruptGrace = 250 * time.Millisecond
 
 // run judges all inputs. It works on one goroutine, which is not this one: a read from a
 // terminal or pipe cannot be interrupted.
@@ -250,5 +250,9 @@ func isTerminal(stream any) bool {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // the character device that stands in for no stream
+	return err != nil || !os.SameFile(info, null)
 }

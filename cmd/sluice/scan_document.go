@@ -16,8 +16,8 @@ import (
 // A document is judged in pieces, so that a verdict names its place. They overlap, so that
 // nothing is hidden by where they end.
 const (
-	pieceMin     = 1 << 10
-	pieceMax     = 4 << 10
+	pieceMin     = 1 << 9
+	pieceMax     = 1 << 11
 	pieceOverlap = 256
 	// maxCommandPiece is what the command defender reads of one text by default.
 	maxCommandPiece = 64 << 10
@@ -92,7 +92,10 @@ func overlapStart(text []byte, start, end int) int {
 	if i := bytes.IndexByte(text[from:end], ' '); i >= 0 {
 		return from + i + 1
 	}
-	return end
+	for from < end && !utf8.RuneStart(text[from]) {
+		from++
+	}
+	return from
 }
 
 // places turns offsets of a text into FILE:LINE. They may go back by small steps.

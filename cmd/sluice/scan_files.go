@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/text/encoding/unicode"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	maxScanFile = 16 << 20
 	// maxScanFiles bounds one folder; sniffBytes are looked at to tell what a file is.
 	maxScanFiles = 100_000
-	sniffBytes   = 64 << 10
+	sniffBytes   = scanInBytes
 )
 
 // input judges one argument. What cannot be read is reported; the others are judged.
@@ -95,9 +96,8 @@ func (s *scanner) file(ctx context.Context, path string, named bool) error {
 	}
 	defer f.Close()
 	s.summary.files++
-	in := newStream(filepath.ToSlash(path), f, s.out.Flush)
-	head, err := in.in.Peek(sniffBytes)
-	if err != nil && err != io.EOF {
+	in, head, err := s.open(path, f)
+	if err != nil {
 		s.complain(path, "%v", withoutPath(err))
 		return nil
 	}
@@ -137,6 +137,23 @@ func (s *scanner) file(ctx context.Context, path string, named bool) error {
 		}
 	}
 	return s.document(ctx, in.name, text)
+}
+
+// open returns the file as UTF-8, with its beginning. UTF-16 with a mark is what Windows
+// writes scripts in.
+func (s *scanner) open(path string, f *os.File) (in *stream, head []byte, err error) {
+	in = newStream(filepath.ToSlash(path), f, s.out.Flush)
+	mark, err := in.in.Peek(2)
+	if string(mark) == "\xff\xfe" || string(mark) == "\xfe\xff" {
+		in = newStream(in.name, unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Reader(in.in), s.out.Flush)
+	}
+	if err == nil || err == io.EOF {
+		head, err = in.in.Peek(sniffBytes)
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return in, head, err
 }
 
 func (s *scanner) unfit(path string, named bool, what, why string) error {

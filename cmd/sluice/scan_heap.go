@@ -16,8 +16,9 @@ type quietHeap struct {
 }
 
 const (
-	// quietBytes are allocated between two collections.
-	quietBytes = 128 << 20
+	// quietBytes are allocated between two collections: few enough to stay in the cache
+	// (with 128 MiB, the median command took 9.9 us instead of 8.4).
+	quietBytes = 4 << 20
 	// quietTexts are judged between two looks at what was allocated; a text of more than
 	// quietText bytes is followed by one at once.
 	quietTexts = 64

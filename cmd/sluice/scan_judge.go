@@ -9,10 +9,7 @@ import (
 
 	"sluice/pipeline"
 	"sluice/stages/defend"
-	"sluice/stages/defend/command"
 	"sluice/stages/defend/policy"
-	"sluice/stages/defend/prompt"
-	"sluice/stages/defend/rules"
 	"sluice/stages/defend/secrets"
 	"sluice/storage/config"
 )
@@ -61,52 +58,25 @@ func newScanJudge(ctx context.Context, loc location, snap *config.Snapshot) (*sc
 	return &scanJudge{judge: defend.NewJudge(nil, list...), limits: limits}, nil
 }
 
-// scanDefenders are the defenders that know what a text is, in the gateway's order. Those
-// that know the machine (host) or ask the network (reputation) have no opinion on a text.
+// scanDefenders are the gateway's defenders of texts with its configuration, a signed
+// bundle included. Those that know the machine or ask the network have no opinion on a text.
 func scanDefenders(ctx context.Context, loc location, snap *config.Snapshot) ([]defend.Defender, defend.Thresholds, error) {
-	cfg := section[defend.Config](snap, "defend")
-	limits := cfg.Thresholds()
-	weights, err := scanPolicy(ctx, snap)
-	if err != nil {
-		return nil, limits, err
+	g := &Gateway{loc: loc, token: readSecret(loc.state, tokenFile), secret: readSecret(loc.state, secretFile)}
+	var err error
+	if g.defence.policy, err = scanPolicy(ctx, snap); err != nil {
+		return nil, defend.Thresholds{}, err
 	}
-	patterns := section[rules.Config](snap, "defend.rules")
-	commands := sectionOr(snap, "defend.command", command.Default())
-	if b, ok := weights.Effective(); ok {
-		overlayBundle(b, &limits, &patterns, &commands)
+	if g.defence.secrets, err = secrets.New(section[secrets.Config](snap, "defend.secrets"), g.ownSecrets(snap)...); err != nil {
+		return nil, defend.Thresholds{}, err
 	}
-	commands.ReviewFrom, commands.BlockFrom = float64(limits.Review), float64(limits.Block)
-	prompts, err := prompt.NewDefender()
-	if err != nil {
-		return nil, limits, err
-	}
-	shell, err := command.New(commands)
-	if err != nil {
-		return nil, limits, err
-	}
-	leaks, err := secrets.New(sectionOr(snap, "defend.secrets", secrets.Default()), localSecrets(loc, snap)...)
-	if err != nil {
-		return nil, limits, err
-	}
-	own, err := rules.New(patterns)
-	if err != nil {
-		return nil, limits, err
-	}
-	return []defend.Defender{prompts, command.NewDefender(shell), leaks, own, weights}, limits, nil
-}
-
-// sectionOr is section for one that may not be registered.
-func sectionOr[T any](snap *config.Snapshot, key string, otherwise T) T {
-	if v, err := config.Of[T](snap, key); err == nil {
-		return v
-	}
-	return otherwise
+	list, err := g.textDefenders(snap)
+	return list, g.defendConfig(snap).Thresholds(), err
 }
 
 // scanPolicy is the policy without what counts over time: the texts of a scan are no
 // session, and one that stands there twice is no loop.
 func scanPolicy(ctx context.Context, snap *config.Snapshot) (*policy.Policy, error) {
-	cfg := sectionOr(snap, "defend.policy", policy.Default())
+	cfg := section[policy.Config](snap, "defend.policy")
 	cfg.Loop.Enabled, cfg.Rate.PerMinute, cfg.Taint.Enabled = false, 0, false
 	return policy.New(ctx, cfg, policy.Deps{State: forgetful{}})
 }
@@ -117,41 +87,6 @@ type forgetful struct{}
 
 func (forgetful) Get(context.Context, string) ([]byte, error) { return nil, nil }
 func (forgetful) Put(context.Context, string, []byte) error   { return nil }
-
-// overlayBundle lays what a signed bundle says over the configuration.
-func overlayBundle(b policy.BundlePolicy, limits *defend.Thresholds, patterns *rules.Config, commands *command.Config) {
-	if b.ReviewThreshold != nil {
-		limits.Review = *b.ReviewThreshold
-	}
-	if b.BlockThreshold != nil {
-		limits.Block = *b.BlockThreshold
-	}
-	if len(b.PromptInjectionPatterns) > 0 {
-		patterns.PromptInjectionPatterns = b.PromptInjectionPatterns
-	}
-	if len(b.BlockedCommandPatterns) > 0 {
-		patterns.BlockedCommandPatterns = b.BlockedCommandPatterns
-	}
-	if len(b.AllowedCommandPrefixes) > 0 {
-		commands.Allowed = nil
-		for _, prefix := range b.AllowedCommandPrefixes {
-			if words := strings.Fields(prefix); len(words) > 0 {
-				commands.Allowed = append(commands.Allowed, strings.Join(words, " "))
-			}
-		}
-	}
-}
-
-// localSecrets are this gateway's own secrets, which are looked for as such.
-func localSecrets(loc location, snap *config.Snapshot) (list [][]byte) {
-	auth := section[gatewayConfig](snap, "gateway").Auth
-	for _, text := range []string{auth.Token, auth.Password, readSecret(loc.state, tokenFile), readSecret(loc.state, secretFile)} {
-		if len(text) >= secrets.MinLiteralBytes && len(text) <= secrets.MaxLiteralBytes {
-			list = append(list, []byte(text))
-		}
-	}
-	return list
-}
 
 // readSecret is the text of a file of the state folder; empty when it is not there.
 func readSecret(dir, name string) string {

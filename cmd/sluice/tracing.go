@@ -22,6 +22,15 @@ import (
 type tracer struct {
 	tracing *telemetry.Tracing
 	names   []string // of the stages
+	hide    func(text []byte) []byte
+}
+
+// maxSpanName bounds a name that a client chose, in an attribute.
+const maxSpanName = 256
+
+// name is a name that a client chose, without what looks like a secret.
+func (t *tracer) name(text string) string {
+	return string(t.hide([]byte(text[:min(len(text), maxSpanName)])))
 }
 
 var _ pipeline.Tracer = (*tracer)(nil)
@@ -54,13 +63,13 @@ func (t *tracer) End(e *pipeline.Envelope) {
 	_, err, _ := e.Result()
 	t.children(e, root)
 	if e.Frame.Method != "" {
-		root.SetAttributes(attribute.String("rpc.system.name", "openclaw"), attribute.String("rpc.method", e.Frame.Method))
+		root.SetAttributes(attribute.String("rpc.system.name", "openclaw"), attribute.String("rpc.method", t.name(e.Frame.Method)))
 	}
 	if e.SessionKey != "" {
-		root.SetAttributes(attribute.String("sluice.session", e.SessionKey))
+		root.SetAttributes(attribute.String("sluice.session", t.name(e.SessionKey)))
 	}
 	if e.Work != nil {
-		root.SetAttributes(attribute.String("sluice.run", e.Work.ID()))
+		root.SetAttributes(attribute.String("sluice.run", t.name(e.Work.ID())))
 	}
 	if d := e.Decision; d != nil {
 		root.SetAttributes(attribute.String("sluice.defend.action", d.Action.String()), attribute.Int("sluice.defend.risk", d.Risk))

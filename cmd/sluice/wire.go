@@ -19,6 +19,7 @@ import (
 	"sluice/stages/dispatch/methods/chat"
 	"sluice/stages/dispatch/methods/connect"
 	"sluice/stages/dispatch/methods/outbound"
+	"sluice/stages/dispatch/methods/security"
 	"sluice/stages/dispatch/methods/sessions"
 	"sluice/stages/dispatch/methods/settings"
 	"sluice/stages/dispatch/methods/system"
@@ -131,10 +132,10 @@ func (g *Gateway) live(key string) sessionview.Live {
 }
 
 func (g *Gateway) buildRuns(snap *config.Snapshot) (err error) {
-	g.trace = &tracer{tracing: g.tel.Tracing}
+	g.trace = &tracer{tracing: g.tel.Tracing, hide: g.defence.secrets.Redact}
 	g.runs, err = agent.NewRegistry(section[agent.Config](snap, "agent"), agent.Deps{
-		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Lanes: g.stages.schedule, Log: g.log, Span: g.trace.modelSpan,
-		Notices: g.notices})
+		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Log: g.log, Span: g.trace.modelSpan,
+		Lanes: reviewedLanes{g.stages.schedule, g.defence.broker}, Notices: g.notices})
 	return err
 }
 
@@ -157,6 +158,7 @@ func (g *Gateway) buildMethods(snap *config.Snapshot) error {
 	g.sessions = sessions.New(sessions.Deps{Store: g.store, StorePath: g.path, Runs: g.runs, Active: active,
 		Live: g.live, AgentExists: g.agentExists, Approvals: g.defence.broker.Replay})
 	g.approvals = approvals.New(brokerMethods{g.defence.broker})
+	g.security = security.New(g.securityDeps())
 	g.chat = chat.New(chat.Deps{Store: g.store, Runs: g.runs, Active: active, Live: g.live, Channels: g.channels.available,
 		Models: g.system.Models, Commands: g.system.Commands, Events: g.edge, Queue: g.system.Queue})
 	g.outbound = outbound.New(outbound.Deps{Channels: g.channels.available})

@@ -58,7 +58,7 @@ func run(schema, out string) error {
 	if err != nil {
 		return err
 	}
-	methods = append(methods, pluginMethods...)
+	methods = append(append(methods, pluginMethods...), ownMethods...)
 	names, err := writeSchemas(filepath.Join(out, "params_gen.txt"), methods, d.Definitions)
 	if err != nil {
 		return err

@@ -17,6 +17,14 @@ var pluginMethods = []method{
 	{name: "browser.request", Family: "plugin", Scope: "operator.admin", Advertise: true},
 }
 
+// ownMethods are Sluice's own, which the protocol does not have. Their handlers check their
+// params themselves.
+var ownMethods = []method{
+	{name: "sluice.ledger.release", Family: "sluice", Scope: "operator.admin", Advertise: true},
+	{name: "sluice.integrity.status", Family: "sluice", Scope: "operator.admin", Advertise: true},
+	{name: "sluice.integrity.accept", Family: "sluice", Scope: "operator.admin", Advertise: true},
+}
+
 var scopeNames = map[string]string{
 	"operator.read": "ScopeRead", "operator.write": "ScopeWrite", "operator.admin": "ScopeAdmin",
 	"operator.approvals": "ScopeApprovals", "operator.questions": "ScopeQuestions",

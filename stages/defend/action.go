@@ -20,6 +20,8 @@ type Action struct {
 	// connection's, a hook's, or empty.
 	Origin Origin
 	Sender string
+	// Admin says that the sender is an operator with operator.admin.
+	Admin bool
 	// Texts by the field that held them, in document order, decoded as the handlers
 	// decode them. An argv is one text, joined by blanks.
 	Prompts  [][]byte
@@ -37,6 +39,11 @@ type Action struct {
 
 	textless bool // a brief: its lists say what there was, not what it said
 
+	more    bool // its params say more than its texts do: words, numbers, switches
+	crowded bool // it has more texts than are looked at one by one
+
+	claimed, claimedAgent string // the session and agent that the params name
+
 	rawID []byte
 	id    string
 	text  []byte // decoded texts, one after the other
@@ -44,9 +51,13 @@ type Action struct {
 	ends  []int // of the arguments of argv spans, in text
 }
 
+// Administrative reports whether the action would change what is allowed. It holds no
+// texts then: what counts is Admin, and its session.
+func (a *Action) Administrative() bool { return administrative[a.Source] }
+
 // Empty reports whether there is nothing to judge (first-runtime.md 1.5).
 func (a *Action) Empty() bool {
-	return len(a.Prompts) == 0 && len(a.Commands) == 0 && len(a.URLs) == 0 && len(a.Files) == 0
+	return !a.Administrative() && len(a.Prompts) == 0 && len(a.Commands) == 0 && len(a.URLs) == 0 && len(a.Files) == 0
 }
 
 // RequestID is the frame's id, or the run's; "unknown" when there is none.
@@ -64,7 +75,7 @@ func (a *Action) RequestID() string {
 // reads them.
 // The lists keep their lengths, which say what classes of content it holds.
 func (a *Action) brief() *Action {
-	b := &Action{Source: a.Source, SessionKey: a.SessionKey, Origin: a.Origin, Sender: a.Sender, Raw: a.Raw, rawID: a.rawID, id: a.id,
+	b := &Action{Source: a.Source, SessionKey: a.SessionKey, Origin: a.Origin, Sender: a.Sender, Admin: a.Admin, Raw: a.Raw, rawID: a.rawID, id: a.id,
 		Prompts: blanks(a.Prompts), Commands: blanks(a.Commands), Tools: blanks(a.Tools), URLs: blanks(a.URLs), Files: blanks(a.Files), textless: true}
 	if len(a.Raw) == 0 {
 		b.text = a.text // of a turn: it is complete, nothing writes to it
@@ -104,6 +115,7 @@ func (a *Action) describe(e *pipeline.Envelope) {
 	a.SessionKey, a.Origin = e.SessionKey, originOf(e)
 	if e.Peer != nil {
 		a.Sender = e.Peer.Identity
+		a.Admin = e.Peer.Role == frames.RoleOperator && e.Peer.Scopes.Allows(frames.ScopeAdmin)
 	}
 	if e.Work == nil {
 		a.Source, a.rawID, a.Raw = e.Frame.Method, e.Frame.ID, e.Frame.Params

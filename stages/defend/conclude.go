@@ -1,7 +1,7 @@
 package defend
 
 import (
-	"context"
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -11,7 +11,8 @@ import (
 
 // conclude makes d, a verdict above allow, the verdict on e: it counts, keeps the
 // evidence, tells the operators, and returns the error that ends e, or nil when e may go
-// on, or that an operator must be asked. It runs on a slot: it waits for the disk.
+// on, or that an operator must be asked. It waits for the disk, so above allow it runs on
+// no worker and on no slot.
 func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.Decision) (err error, ask bool) {
 	if a.Origin.Foreign() {
 		e.Foreign = a.Origin.String()
@@ -24,14 +25,14 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 	passes := cfg.AuditOnly || !blocked && (cfg.Review == ReviewAllow || asking[a.Source])
 	if blocked && cfg.AuditOnly {
 		s.stats.WouldBlock.Add(1)
-		s.deps.Log.Warn("audit only: this would have been blocked", "source", a.Source, "id", a.RequestID(),
+		s.deps.Log.Warn("audit only: this would have been blocked", "source", a.Source, "id", s.id(a),
 			"risk", d.Risk, "tags", d.Tags)
 		d = audited(d)
 		blocked = false
 	}
 	e.Decision = d
 	s.stats.count(d)
-	proof := s.evidence(a, d, blocked, passes)
+	proof := s.evidence(cfg, e, a, d, blocked, passes)
 	s.announce(e, a, d)
 	switch {
 	case blocked:
@@ -90,35 +91,6 @@ func (s *Stage) turn(e *pipeline.Envelope) {
 	s.enter(e, e.SessionKey)
 }
 
-// proof is where the evidence of a decision is.
-type proof struct {
-	file  string
-	entry uint64
-}
-
-// evidence writes the file of a blocked action and the ledger's line. A verdict stands
-// also when it cannot be written down: that is health's and the log's to say.
-func (s *Stage) evidence(a *Action, d *pipeline.Decision, blocked, passes bool) (p proof) {
-	var err error
-	if blocked && s.ledger.on() {
-		if p.file, err = s.ledger.write(a, d); err != nil {
-			s.deps.Log.Error("quarantine file not written; the action stays blocked", "source", a.Source, "id", a.RequestID(), "err", err)
-		}
-	}
-	if s.deps.Journal == nil {
-		return p
-	}
-	p.entry, err = s.deps.Journal(context.WithoutCancel(s.ctx), Record{Decision: d, Audit: passes, Origin: a.Origin.String(), Sender: a.Sender, Method: a.Source,
-		SessionKey: a.SessionKey, RequestID: a.RequestID(), File: p.file, Content: a.content()})
-	if err != nil {
-		s.stats.JournalFailed.Add(1)
-		s.deps.Log.Error("a decision is missing in the ledger; the verdict stands", "source", a.Source, "id", a.RequestID(), "action", d.Action.String(), "err", err)
-		return p
-	}
-	s.stats.Journaled.Add(1)
-	return p
-}
-
 // entryNote names the ledger's entry in an error's text: the real CLI shows nothing else.
 func (s *Stage) entryNote(p proof) string {
 	switch {
@@ -132,6 +104,9 @@ func (s *Stage) entryNote(p proof) string {
 
 // content is all that was judged, for the ledger.
 func (a *Action) content() []byte {
+	if a.Administrative() {
+		return nil // configuration, with the secrets of others in it
+	}
 	if len(a.text) > 0 {
 		return a.text
 	}
@@ -150,16 +125,21 @@ func audited(d *pipeline.Decision) *pipeline.Decision {
 func newAsk(e *pipeline.Envelope, a *Action, d *pipeline.Decision) Ask {
 	ask := Ask{Title: a.Source, Content: a.Raw, SessionKey: a.SessionKey, Decision: d, By: e.Peer}
 	if len(a.Raw) == 0 {
-		ask.Content = a.text
+		ask.Content, ask.RunID = a.text, a.id
+	} else {
+		ask.RunID = readHints(a.Raw).runID
 	}
 	switch {
 	case a.textless: // judged too late: the operator sees the params themselves
 		return ask
-	case len(a.Commands) == 1 && len(a.Prompts)+len(a.URLs)+len(a.Files) == 0:
+	case len(a.Commands) == 1 && !a.more && len(a.Prompts)+len(a.URLs)+len(a.Files) == 0:
 		ask.Command, ask.Argv = string(a.Commands[0]), a.Argv[0]
 		return ask
 	}
 	ask.Text = a.shown()
+	if a.more && len(a.Commands)+len(a.Tools) > 0 { // where it runs, and with what, may change what it does
+		ask.Text = strings.TrimPrefix(ask.Text+"\nrequest: "+string(a.Raw), "\n")
+	}
 	return ask
 }
 
@@ -170,7 +150,12 @@ func (a *Action) shown() string {
 		name string
 		list [][]byte
 	}{{"tool", a.Tools}, {"channel", a.Channels}, {"command", a.Commands}, {"url", a.URLs}, {"file", a.Files}, {"prompt", a.Prompts}} {
+		var list []byte // the lines of a list stand behind it
 		for _, text := range l.list {
+			if len(list) > len(text) && bytes.Contains(list, text) {
+				continue
+			}
+			list = text
 			fmt.Fprintf(&b, "%s: %s\n", l.name, text)
 		}
 	}

@@ -92,6 +92,7 @@ type Ask struct {
 	Command    string // of an action that is one command alone
 	Argv       []string
 	SessionKey string
+	RunID      string // of the turn that it would start, when its request names one
 	Decision   *pipeline.Decision
 	By         *frames.Peer
 }
@@ -99,7 +100,7 @@ type Ask struct {
 // Record is what is kept of a decision above allow.
 type Record struct {
 	Decision   *pipeline.Decision
-	Audit      bool // it passed: audit-only mode, or review: "allow"
+	Passed     bool // it went on: audit-only mode, review: "allow", or a method that asks itself
 	Origin     string
 	Sender     string
 	Method     string
@@ -117,11 +118,13 @@ type Stage struct {
 	judged []bool // by Method.Index
 	ledger *quarantine
 
-	slots  chan *job
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	slots   chan *job
+	writers chan struct{} // holds one for each piece of evidence that is being written
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
 
+	late  atomic.Bool // the last evidence was not written in time
 	stats Stats
 }
 
@@ -144,12 +147,16 @@ func New(cfg Config, defenders []Defender, deps Deps) (*Stage, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Stage{panel: NewJudge(deps.Log, defenders...), deps: deps, judged: judgedMethods(), slots: make(chan *job, cfg.Queue)}
+	s := &Stage{panel: NewJudge(deps.Log, defenders...), deps: deps, judged: judgedMethods(),
+		slots: make(chan *job, cfg.Queue), writers: make(chan struct{}, writersPerSlot*cfg.Concurrency)}
 	s.cfg.Store(&cfg)
 	s.ledger = newQuarantine(cfg.Quarantine, deps.Redact, deps.Log, &s.stats)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// writersPerSlot is how many pieces of evidence wait for the disk for each slot.
+const writersPerSlot = 4
 
 // Name implements pipeline.Stage.
 func (s *Stage) Name() string { return "defend" }
@@ -180,12 +187,20 @@ func (s *Stage) Stop(ctx context.Context) error {
 		return fmt.Errorf("defend: a defender is still judging: %w", ctx.Err())
 	}
 	s.flush()
+	if err := s.written(ctx); err != nil {
+		return fmt.Errorf("defend: evidence is still being written: %w", err)
+	}
 	return nil
 }
 
 // Health implements pipeline.Healther: evidence cannot be written. The journal's health is
 // its owner's to say.
-func (s *Stage) Health() string { return s.ledger.health() }
+func (s *Stage) Health() string {
+	if s.late.Load() {
+		return "ledger: " + errSlowDisk.Error()
+	}
+	return s.ledger.health()
+}
 
 // Stats returns the stage's counters.
 func (s *Stage) Stats() *Stats { return &s.stats }
@@ -282,6 +297,9 @@ func (s *Stage) evaluate(ctx context.Context, cfg *Config, a *Action, traced boo
 	}
 	if s.panel.Assess(ctx, a, f, s.onFailure, times) != nil {
 		return s.timeout(a)
+	}
+	if a.crowded {
+		f.Floor(pipeline.Review, "crowded", "it holds more texts than are looked at one by one")
 	}
 	s.stats.Latency.Observe(pipeline.Now() - begin)
 	d := f.decide(cfg.Thresholds())

@@ -58,7 +58,7 @@ func (s *Stage) announce(e *pipeline.Envelope, a *Action, d *pipeline.Decision) 
 	if s.deps.Broadcaster == nil {
 		return
 	}
-	payload, err := frames.MarshalPayload(decisionEvent(a, d))
+	payload, err := frames.MarshalPayload(decisionEvent(a, d, s.deps.Redact))
 	if err != nil {
 		s.deps.Log.Error("security.decision not encoded", "source", a.Source, "err", err)
 		return
@@ -67,17 +67,22 @@ func (s *Stage) announce(e *pipeline.Envelope, a *Action, d *pipeline.Decision) 
 		Scope: frames.ScopeApprovals})
 }
 
-func decisionEvent(a *Action, d *pipeline.Decision) DecisionEvent {
+// decisionEvent words a decision. Names that the client chose lose what looks like a
+// secret: events reach every operator.
+func decisionEvent(a *Action, d *pipeline.Decision, hide redactor) DecisionEvent {
 	h := readHints(a.Raw)
+	for _, s := range []*string{&h.to, &h.accountID, &h.threadID, &h.channel} {
+		*s = hide.name(*s)
+	}
 	key := a.SessionKey
 	if key == "" {
 		key = h.sessionKey
 	}
 	kind, keyChannel := sessionParts(key)
-	ev := DecisionEvent{RequestID: a.RequestID(), SessionID: key, Source: a.Source, SessionKind: kind,
+	ev := DecisionEvent{RequestID: hide.name(a.RequestID()), SessionID: hide.name(key), Source: a.Source, SessionKind: kind,
 		ChatType: h.chatType, WasMentioned: h.wasMentioned, ReplyBack: h.replyBack, Decision: recorded(d)}
 	if len(a.Channels) > 0 {
-		ev.Channel = string(a.Channels[0])
+		ev.Channel = hide.name(string(a.Channels[0]))
 	}
 	to := DeliveryContext{Channel: h.channel, To: h.to, AccountID: h.accountID, ThreadID: h.threadID}
 	if to.Channel == "" {
@@ -117,7 +122,7 @@ func sessionParts(key string) (kind, channel string) {
 
 // hints are what top-level members of the params say about the conversation.
 type hints struct {
-	sessionKey, chatType, channel, to, accountID, threadID string
+	sessionKey, chatType, channel, to, accountID, threadID, runID string
 
 	wasMentioned, replyBack *bool
 }
@@ -131,6 +136,7 @@ func readHints(params []byte) hints {
 		to:         m.text("to", "recipient", "peer", "target"),
 		accountID:  m.text("accountId", "account_id"),
 		threadID:   m.text("threadId", "thread_id", "topicId", "topic_id"),
+		runID:      m.text("idempotencyKey"),
 	}
 	switch t := strings.ToLower(m.text("chatType", "chat_type")); t {
 	case "direct", "group", "channel":
@@ -152,7 +158,7 @@ func isHint(name string) bool {
 	switch name {
 	case "sessionKey", "session_key", "sessionId", "session_id", "channel", "provider", "platform",
 		"to", "recipient", "peer", "target", "accountId", "account_id", "threadId", "thread_id",
-		"topicId", "topic_id", "chatType", "chat_type", "wasMentioned", "WasMentioned", "replyBack", "reply_back":
+		"topicId", "topic_id", "chatType", "chat_type", "wasMentioned", "WasMentioned", "replyBack", "reply_back", "idempotencyKey":
 		return true
 	}
 	return false

@@ -3,75 +3,13 @@ package defend
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"sync"
 
 	"sluice/frames"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
-
-// field is the kind of text that a member holds.
-type field uint8
-
-const (
-	fieldNone field = iota
-	fieldPrompt
-	fieldCommand
-	fieldTool
-	fieldChannel
-	fieldURL
-	fieldFile
-	// fieldJSON holds JSON in a string, which the handler decodes again.
-	fieldJSON
-	// fieldAttachment is an attachment, fieldContent its bytes in base64.
-	fieldAttachment
-	fieldContent
-	// fieldAny is text beyond maxTexts: read as every kind.
-	fieldAny
-)
-
-// fieldOf names the members that are read: the first runtime's (first-runtime.md 1.5),
-// then those of the protocol's own schema that carry the same. Names match exactly, as
-// the handlers' do.
-func fieldOf(name []byte) field {
-	switch string(name) {
-	case "prompt", "message", "text", "input",
-		"task", "question", "options", "objective", "initialMessage", "continuationMessage",
-		"extraSystemPrompt", "sourcePromptPrefix", "filename", "fileName":
-		return fieldPrompt
-	case "command", "shell", "bash", "exec",
-		"argv", "commandArgv", "commandText", "rawCommand", "cmd", "script":
-		return fieldCommand
-	case "tool", "tool_name", "toolName":
-		return fieldTool
-	case "channel", "channel_name", "channelName", "platform", "provider":
-		return fieldChannel
-	case "url", "artifact_url", "artifactUrl",
-		"mediaUrl", "mediaUrls", "gitUrl":
-		return fieldURL
-	case "file_path", "filePath", "artifact_path", "artifactPath":
-		return fieldFile
-	case "payloadJSON", "paramsJSON":
-		return fieldJSON
-	case "attachments", "attachment":
-		return fieldAttachment
-	case "buffer":
-		return fieldContent
-	}
-	return fieldNone
-}
-
-// attachmentField names what is read of an attachment: names are shown to the model, and
-// so is content that is text.
-func attachmentField(name []byte) field {
-	switch string(name) {
-	case "name", "fileName", "filename", "title", "caption", "alt":
-		return fieldPrompt
-	case "content", "data", "base64", "body":
-		return fieldContent
-	}
-	return fieldNone
-}
 
 // Bounds of one extraction. At maxTexts the rest is joined into one text that is judged
 // as every kind: nothing is skipped, and a frame of a million tiny texts costs no more
@@ -104,6 +42,7 @@ type walker struct {
 	in       bytes.Buffer
 	embedded int
 	root     bool
+	items    []span // of the run that is being read
 }
 
 var walkers = sync.Pool{New: func() any { return new(walker) }}
@@ -114,21 +53,29 @@ var walkOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontex
 // JSON or nested too deep, which a frame that was decoded cannot be.
 func (a *Action) extract() error {
 	if len(a.Raw) > 0 {
-		if err := a.walk(a.Raw, 0); err != nil {
+		if err := a.walk(a.Raw, fieldOther, 0); err != nil {
 			return err
 		}
+	}
+	if a.claimed != "" && a.SessionKey == "" {
+		a.SessionKey = canonical(a.claimed, a.claimedAgent)
+	}
+	if a.Administrative() {
+		a.spans, a.text = a.spans[:0], a.text[:0]
 	}
 	a.resolve()
 	return nil
 }
 
-func (a *Action) walk(value []byte, embedded int) error {
+// walk reads JSON that stands under a member of the given kind, within embedded levels of
+// JSON in strings.
+func (a *Action) walk(value []byte, f field, embedded int) error {
 	w := walkers.Get().(*walker)
 	w.a, w.embedded, w.root = a, embedded, embedded == 0
 	// The decoder reads a bytes.Buffer in place and does not write to it.
 	w.in = *bytes.NewBuffer(value)
 	w.dec.Reset(&w.in, walkOptions...)
-	err := w.value(fieldNone, 0)
+	err := w.value(f, 0)
 	w.a, w.in = nil, bytes.Buffer{}
 	w.dec.Reset(&w.in)
 	walkers.Put(w)
@@ -147,7 +94,11 @@ func (w *walker) value(f field, depth int) error {
 	if err != nil {
 		return errNotJSON
 	}
-	if f == fieldNone || f == fieldAttachment {
+	if f == fieldAttachment {
+		f = fieldContent
+	}
+	if f == fieldNone || raw[0] != '"' && (f.open() || f == fieldContent) {
+		w.a.more = w.a.more || f != fieldNone && raw[0] != 'n'
 		return nil
 	}
 	start := len(w.a.text)
@@ -158,7 +109,8 @@ func (w *walker) value(f field, depth int) error {
 }
 
 // object reads an object. A member without a kind of its own inherits that of the object
-// as far as it is a prompt or a command: {"message":{"content":"…"}} is a prompt.
+// as far as it is a prompt, a command or a tool's argument: {"message":{"content":"…"}} is
+// a prompt.
 func (w *walker) object(f field, depth int) error {
 	if depth > frames.MaxDepth {
 		return errTooDeep
@@ -166,24 +118,14 @@ func (w *walker) object(f field, depth int) error {
 	if _, err := w.dec.ReadToken(); err != nil {
 		return errNotJSON
 	}
-	if f != fieldPrompt && f != fieldCommand && f != fieldAttachment {
-		f = fieldNone
-	}
 	for w.dec.PeekKind() != '}' {
 		name, err := w.dec.ReadValue()
 		if err != nil {
 			return errNotJSON
 		}
-		own := f
 		var buf [32]byte
 		text := unquoteName(buf[:0], name)
-		if k := fieldOf(text); k != fieldNone {
-			own = k
-		} else if k := attachmentField(text); f == fieldAttachment && k != fieldNone {
-			own = k
-		} else if string(text) == "data" && w.a.Source == "terminal.input" {
-			own = fieldCommand
-		}
+		own := w.memberField(f, text, depth)
 		if w.root && depth == 1 {
 			switch string(text) {
 			case "leakMatches", "leak_matches":
@@ -197,7 +139,11 @@ func (w *walker) object(f field, depth int) error {
 				}
 				continue
 			case "sessionKey", "session_key", "sessionId", "session_id":
-				if w.session() {
+				if w.claim(&w.a.claimed) {
+					continue
+				}
+			case "agentId":
+				if w.claim(&w.a.claimedAgent) {
 					continue
 				}
 			}
@@ -234,23 +180,26 @@ func (w *walker) leaks() error {
 	return nil
 }
 
-// session takes the session that the params name, where no stage has found it: what is
-// said about it here can only make the verdict stricter.
-func (w *walker) session() bool {
-	if w.a.SessionKey != "" || w.dec.PeekKind() != '"' {
+// claim takes a name that the params give, the first if there are several: which session
+// is meant where no stage has found it, and of which agent.
+func (w *walker) claim(to *string) bool {
+	if *to != "" || w.dec.PeekKind() != '"' {
 		return false
 	}
 	raw, err := w.dec.ReadValue()
 	if err == nil && len(raw) <= maxHintBytes {
-		w.a.SessionKey = canonical(string(frames.Unquote(nil, raw)))
+		*to = string(frames.Unquote(nil, raw))
 	}
 	return true // an error is met again by the next read
 }
 
 // canonical is the name by which a session is known; what is no key stays as it is.
-func canonical(key string) string {
+func canonical(key, agent string) string {
+	if agent = strings.ToLower(strings.TrimSpace(agent)); !frames.ValidAgentID(agent) {
+		agent = frames.DefaultAgent
+	}
 	if k, err := frames.ParseSessionKey(key); err == nil {
-		return k.Canonical(frames.DefaultAgent)
+		return k.Canonical(agent)
 	}
 	return key
 }
@@ -268,62 +217,7 @@ func (w *walker) provenance() error {
 	if frames.UnmarshalParams(raw, &p) == nil && p.Kind != "" && p.Kind != "owner" && p.Kind != "operator" {
 		w.a.Origin = max(w.a.Origin, OriginSender)
 	}
-	return w.a.walk(raw, w.embedded+1)
-}
-
-// array reads an array. Scalars next to each other become one text: an argv joined by
-// blanks, lines of a prompt by line feeds. Addresses and names stay apart.
-func (w *walker) array(f field, depth int) error {
-	if depth > frames.MaxDepth {
-		return errTooDeep
-	}
-	if _, err := w.dec.ReadToken(); err != nil {
-		return errNotJSON
-	}
-	join := f == fieldPrompt || f == fieldCommand
-	start, open := 0, false
-	args := [2]int{len(w.a.ends), len(w.a.ends)}
-	for k := w.dec.PeekKind(); k != ']'; k = w.dec.PeekKind() {
-		if !join || k == '{' || k == '[' {
-			if open {
-				w.a.add(span{f, start, len(w.a.text), args})
-				open = false
-			}
-			if err := w.value(f, depth); err != nil {
-				return err
-			}
-			continue
-		}
-		raw, err := w.dec.ReadValue()
-		if err != nil {
-			return errNotJSON
-		}
-		if !open {
-			start = len(w.a.text)
-			args = [2]int{len(w.a.ends), len(w.a.ends)}
-		} else {
-			w.a.text = append(w.a.text, separator(f))
-		}
-		open = w.scalar(raw) || open
-		if f == fieldCommand && len(w.a.ends) < maxArgs {
-			w.a.ends = append(w.a.ends, len(w.a.text))
-			args[1] = len(w.a.ends)
-		}
-	}
-	if open {
-		w.a.add(span{f, start, len(w.a.text), args})
-	}
-	if _, err := w.dec.ReadToken(); err != nil {
-		return errNotJSON
-	}
-	return nil
-}
-
-func separator(f field) byte {
-	if f == fieldCommand {
-		return ' '
-	}
-	return '\n'
+	return w.a.walk(raw, fieldOther, w.embedded+1)
 }
 
 // scalar appends the text of a string, number or boolean; null has none.
@@ -349,19 +243,41 @@ func (w *walker) done(s span) error {
 		}
 		s.field = fieldPrompt
 	}
-	if s.field == fieldJSON {
-		if w.embedded < maxEmbedded {
-			inner := append([]byte(nil), w.a.text[s.start:s.end]...)
-			mark := len(w.a.spans)
-			if frames.Valid(inner) && w.a.walk(inner, w.embedded+1) == nil {
-				return nil
-			}
-			w.a.spans = w.a.spans[:mark]
+	if s.field == fieldJSON || s.field.open() && looksJSON(w.a.text[s.start:s.end]) {
+		if w.inner(s) {
+			return nil
 		}
-		s.field = fieldAny
+		if s.field == fieldJSON {
+			s.field = fieldAny
+		}
+	}
+	if s.field.open() && phrase(w.a.text[s.start:s.end]) {
+		w.a.more = w.a.more || s.end > s.start
+		w.a.text = w.a.text[:s.start]
+		return nil
 	}
 	w.a.add(s)
 	return nil
+}
+
+// inner walks a text that is JSON, and reports whether it is.
+func (w *walker) inner(s span) bool {
+	if w.embedded >= maxEmbedded {
+		return false
+	}
+	text := append([]byte(nil), w.a.text[s.start:s.end]...)
+	mark := len(w.a.spans)
+	if frames.Valid(text) && w.a.walk(text, fieldArgs, w.embedded+1) == nil {
+		return true
+	}
+	w.a.spans = w.a.spans[:mark]
+	return false
+}
+
+// looksJSON tells an object or a list from other text.
+func looksJSON(text []byte) bool {
+	text = bytes.TrimSpace(text)
+	return len(text) > 1 && (text[0] == '{' && text[len(text)-1] == '}' || text[0] == '[' && text[len(text)-1] == ']')
 }
 
 // add records a text, which is the end of a.text, unless it is empty.
@@ -369,15 +285,21 @@ func (a *Action) add(s span) {
 	if s.start == s.end {
 		return
 	}
-	if len(a.spans) < maxTexts {
-		a.spans = append(a.spans, s)
-	} else {
-		// Texts lie one after the other, so the last span can grow over this one.
-		last := &a.spans[len(a.spans)-1]
-		last.field, last.end = fieldAny, s.end
-	}
+	a.record(s)
 	// The line feed keeps the words of two texts apart if a span grows over both.
 	a.text = append(a.text, '\n')
+}
+
+// record keeps s. Beyond the bound the last span grows over it: texts lie one after the
+// other.
+func (a *Action) record(s span) {
+	if len(a.spans) < maxTexts {
+		a.spans = append(a.spans, s)
+		return
+	}
+	last := &a.spans[len(a.spans)-1]
+	last.field, last.start, last.end = fieldAny, min(last.start, s.start), max(last.end, s.end)
+	a.crowded = true
 }
 
 // argv returns the arguments of a command that came as a list of two or more. One that
@@ -403,7 +325,7 @@ func (a *Action) resolve() {
 	for _, s := range a.spans {
 		t := a.text[s.start:s.end:s.end]
 		every := s.field == fieldAny
-		if every || s.field == fieldPrompt {
+		if every || s.field == fieldPrompt || s.field.open() {
 			a.Prompts = append(a.Prompts, t)
 		}
 		if every || s.field == fieldCommand {

@@ -31,21 +31,24 @@ func TestExtract(t *testing.T) {
 		`{"message":null}`:           ``,
 		`{"message":"hi"}`:           `prompt="hi"`,
 		`{"prompt":1.5,"text":true}`: `prompt="1.5" prompt="true"`,
-		`{"message":"a","params":{"text":"b","x":[{"input":"c"}]}}`:                `prompt="a" prompt="b" prompt="c"`,
-		`{"command":"git status","params":{"command":["rm","-rf","/"]}}`:           `command="git status" command="rm -rf /"`,
-		`{"argv":["a",1,{"cwd":"b"},"c"]}`:                                         `command="a 1" command="b" command="c"`,
-		`{"message":["a",null,"b"]}`:                                               "prompt=\"a\\n\\nb\"",
-		`{"message":{"role":"user","content":[{"type":"text","text":"x"}]}}`:       `prompt="user" prompt="text" prompt="x"`,
-		`{"tool":"exec","channel":"discord","provider":"openai"}`:                  `tool="exec" channel="discord" channel="openai"`,
-		`{"url":"http://a","mediaUrls":["http://b","http://c"],"filePath":"/etc"}`: `url="http://a" url="http://b" url="http://c" file="/etc"`,
-		`{"mess\u0061ge":"esc\u0061ped"}`:                                          `prompt="escaped"`,
-		`{"message":"\ud83d cut"}`:                                                 `prompt="` + "\ufffd" + ` cut"`,
-		`{"message":"first","message":"second"}`:                                   `prompt="first" prompt="second"`,
-		`{"Message":"other case"}`:                                                 ``,
-		`{"payloadJSON":"{\"text\":\"deep \\\"quoted\\\"\"}"}`:                     `prompt="deep \"quoted\""`,
-		`{"payloadJSON":"not json"}`:                                               `prompt="not json" command="not json" url="not json" file="not json"`,
-		`{"data":"ls\n"}`:                                                          ``,
-		`[{"text":"in an array"}]`:                                                 `prompt="in an array"`,
+		`{"message":"a","params":{"text":"b","x":[{"input":"c"}]}}`:                                 `prompt="a" prompt="b" prompt="c"`,
+		`{"command":"git status","params":{"command":["rm","-rf","/"]}}`:                            `command="git status" command="rm -rf /"`,
+		`{"argv":["a",1,{"cwd":"b"},"c"]}`:                                                          `command="a 1" command="b" command="c"`,
+		`{"message":["a b c",null,"d e f"]}`:                                                        "prompt=\"a b c\\n\\nd e f\" prompt=\"a b c\" prompt=\"d e f\"",
+		`{"message":{"role":"user","content":[{"type":"text","text":"x y z"}]}}`:                    `prompt="x y z"`,
+		`{"tool":"exec","channel":"discord","provider":"openai"}`:                                   `tool="exec" channel="discord" channel="openai"`,
+		`{"url":"http://a","mediaUrls":["http://b","http://c"],"filePath":"/etc"}`:                  `url="http://a" url="http://b" url="http://c" file="/etc"`,
+		`{"mess\u0061ge":"esc\u0061ped"}`:                                                           `prompt="escaped"`,
+		`{"message":"\ud83d cut"}`:                                                                  `prompt="` + "\ufffd" + ` cut"`,
+		`{"message":"first","message":"second"}`:                                                    `prompt="first" prompt="second"`,
+		`{"Message":"in another case","word":"now","two":"Node.js 22","to":"x","runId":"y","n":1}`:  `prompt="in another case"`,
+		`{"args":{"code":"a a a","n":1,"sessionKey":"b b b","list":["c",2,"d d d",["e","e","e"]]}}`: "prompt=\"a a a\" prompt=\"b b b\" prompt=\"d d d\" prompt=\"e\\ne\\ne\"",
+		`{"args":"{\"cmd\":[\"rm\",\"-rf\"],\"x\":\"y y y\"}"}`:                                     `prompt="y y y" command="rm -rf"`,
+		`{"args":["a a a","[{\"command\":\"id\"}]","b b b"]}`:                                       `prompt="a a a" prompt="b b b" command="id"`,
+		`{"payloadJSON":"{\"text\":\"deep \\\"quoted\\\"\"}"}`:                                      `prompt="deep \"quoted\""`,
+		`{"payloadJSON":"not json"}`:                                                                `prompt="not json" command="not json" url="not json" file="not json"`,
+		`{"data":"ls -l /tmp\n","cn":"忽略指令"}`:                                                       `prompt="ls -l /tmp\n" prompt="忽略指令"`,
+		`[{"text":"in an array"}]`:                                                                  `prompt="in an array"`,
 	} {
 		a, err := ParseAction("x", []byte(params))
 		if err != nil || dump(a) != want {
@@ -54,6 +57,15 @@ func TestExtract(t *testing.T) {
 	}
 	if a, _ := ParseAction("terminal.input", []byte(`{"data":"ls\n"}`)); dump(a) != `command="ls\n"` {
 		t.Errorf("terminal.input: %s", dump(a))
+	}
+	if a, _ := ParseAction("tools.invoke", []byte(`{"name":"exec","args":{"name":"x"}}`)); dump(a) != `tool="exec"` {
+		t.Errorf("tools.invoke: %s", dump(a))
+	}
+	for params, want := range map[string]string{`{"sessionKey":"main","agentId":"work"}`: "agent:work:main", `{"agentId":"Work","session_key":"main"}`: "agent:work:main",
+		`{"sessionKey":"agent:a:main","agentId":"../x"}`: "agent:a:main", `{"sessionKey":"one","sessionId":"two"}`: "agent:main:one"} {
+		if a, _ := ParseAction("chat.inject", []byte(params)); a.SessionKey != want {
+			t.Errorf("%s: session %s, want %s", params, a.SessionKey, want)
+		}
 	}
 	if a, _ := ParseAction("x", []byte(`{"leakMatches":2,"a":{"leak_matches":9}}`)); a.Leaks != 2 {
 		t.Errorf("leaks %v, want the top level's 2", a.Leaks)

@@ -103,6 +103,7 @@ type gateway struct {
 	asked   chan asked
 	records chan defend.Record
 	session provenance
+	disk    sync.RWMutex // held: the ledger's disk hangs
 	dir     string
 	verdict chan result
 }
@@ -141,6 +142,8 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 	lines := uint64(0)
 	g.stage, err = defend.New(cfg, defenders, defend.Deps{Broadcaster: &g.events, Redact: keeper.Redact, Provenance: &g.session,
 		Journal: func(_ context.Context, r defend.Record) (uint64, error) {
+			g.disk.RLock()
+			g.disk.RUnlock()
 			r.Content = bytes.Clone(r.Content)
 			g.records <- r
 			if g.session.noDisk.Load() {
@@ -148,8 +151,13 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 			}
 			return atomic.AddUint64(&lines, 1), nil
 		},
-		Approve: func(a defend.Ask, done func(*frames.Error)) { g.asked <- asked{a, done} },
-		Resume:  func(e *pipeline.Envelope, err error) { g.pipe.Resume(e, err) }})
+		Approve: func(a defend.Ask, done func(*frames.Error)) {
+			if strings.Contains(a.Text, "broken broker") {
+				panic("the broker is broken")
+			}
+			g.asked <- asked{a, done}
+		},
+		Resume: func(e *pipeline.Envelope, err error) { g.pipe.Resume(e, err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,8 +194,13 @@ func mustGateway(t *testing.T, change func(*defend.Config), defenders ...defend.
 
 func (g *gateway) submit(method, params string) {
 	g.Helper()
+	g.submitAs("r1", method, params)
+}
+
+func (g *gateway) submitAs(id, method, params string) {
+	g.Helper()
 	lease := bufpool.Get(len(params) + 128)
-	lease.B = frames.AppendRequest(lease.B, "r1", method, []byte(params))
+	lease.B = frames.AppendRequest(lease.B, id, method, []byte(params))
 	e := pipeline.NewEnvelope(pipeline.SourceWire, lease)
 	e.OnSettle(g)
 	if err := g.pipe.Submit(e); err != nil {

@@ -1,9 +1,13 @@
 package defend
 
-import "sluice/frames"
+import (
+	"slices"
+
+	"sluice/frames"
+)
 
 // judged are the methods whose frames are judged: those that start or steer work, run a
-// command, ask for one to be approved, or let text leave. Frames of all other known
+// command, ask for one to be approved, let text leave, or change what is allowed. Frames of all other known
 // methods pass untouched; frames of unknown methods are judged. methods_test.go walks
 // the whole method table and fails on a method with a prompt- or command-like parameter,
 // or without a description of its parameters, that stands in neither list.
@@ -15,27 +19,63 @@ var judged = []string{
 	"sessions.companion.ask", "openclaw.chat", "chat.toolTitles", "wake", "system-event", "update.run",
 	"talk.client.steer", "talk.client.transcript", "talk.client.toolCall", "talk.session.steer",
 	"talk.session.submitToolResult", "nativeHook.invoke", "node.event",
-	"cron.add", "cron.update",
+	"cron.add", "cron.update", "cron.scratch.set",
+	// Results of tools and nodes, and what they say about themselves.
+	"node.invoke.result", "node.invoke.progress", "node.pluginTools.update", "node.skills.update", "question.resolve",
 	// Commands and tools.
 	"node.invoke", "computer.invoke", "environments.session.exec", "terminal.input", "tools.invoke",
 	"mcp.app.callTool", "mcp.app.updateModelContext", "browser.request", "plugins.sessionAction",
 	"exec.approval.request", "plugin.approval.request", "question.request", "board.action", "board.event",
 	// What leaves.
 	"send", "poll", "message.action", "talk.speak", "tts.speak", "tts.convert",
-	// Text that later turns read.
+	"sessions.github.publish", "push.test", "push.web.test", "webSearch.test",
+	// Text that later turns read, and what is fetched or installed for them.
+	"agents.create", "agents.update", "agents.files.set", "sessions.files.set", "sessions.patch", "sessions.patchMany", "sessions.pluginPatch",
+	"terminal.upload", "projects.add", "projects.register", "portal.open", "board.update", "board.widget.put", "progressCard.put",
+	"skills.install", "skills.update", "skills.upload.chunk", "skills.library.save", "skills.library.import", "skills.library.upload",
 	"skills.proposals.create", "skills.proposals.update", "skills.proposals.revise",
 	"skills.proposals.requestRevision",
+	// What decides what is allowed.
+	"config.set", "config.patch", "config.apply", "exec.approvals.set", "exec.approvals.node.set",
+	"plugins.install", "plugins.setEnabled", "plugins.reload", "secrets.store.set", "secrets.store.delete",
+}
+
+// administrative are the judged methods that change what is allowed. Their content is
+// configuration and not text; what is judged is who asks, and in which session's turn.
+var administrative = map[string]bool{
+	"config.set": true, "config.patch": true, "config.apply": true, "exec.approvals.set": true, "exec.approvals.node.set": true,
+	"plugins.install": true, "plugins.setEnabled": true, "plugins.reload": true, "secrets.store.set": true, "secrets.store.delete": true,
 }
 
 // exempt are methods that look as if they carried an action and do not, with the reason.
 var exempt = map[string]string{
-	"node.invoke.result":      "the answer to a command that was judged when it was sent",
-	"node.pluginTools.update": "declares tools; each call of one is judged",
-	"themes.import":           "dark.input and light.input are colours",
-	"ui.command":              "names a view of the Control UI",
-	"exec.approvals.set":      "a list of patterns to allow; no command runs by it",
-	"exec.approvals.node.set": "a list of patterns to allow; no command runs by it",
-	"projects.add":            "gitUrl is cloned by git, not read by an assistant",
+	"themes.import": "dark.input and light.input are colours",
+	"ui.command":    "names a view of the Control UI",
+
+	// With texts that no assistant reads and no machine runs.
+	"connect": "describes a client to the operators", "session.typing": people, "device.pair.rename": people, "node.rename": people,
+	"users.setDisplayName": people, "users.setAvatar": people, "users.prefs.set": people, "users.linkEmail": people, "themes.set": people,
+	"sessions.groups.put": people, "sessions.groups.rename": people, "sessions.groups.delete": people, "sessions.groups.update": people,
+	"taskSuggestions.dismiss": people, "tasks.cancel": people, "talk.session.cancelOutput": people, "talk.voice.complete": people,
+	"push.web.subscribe": people, "push.web.unsubscribe": people, "push.web.preferences.set": people, "board.widget.grant": people,
+	"talk.session.appendAudio": "sound; what is heard in it comes by talk.client.transcript",
+	"exec.approval.resolve":    resolves, "plugin.approval.resolve": resolves, "approval.resolve": resolves,
+	"desktop.observe": logsIn, "mcp.authLogin": logsIn, "models.authLogin": logsIn, "models.authSetApiKey": logsIn, "users.authConnect.answer": logsIn,
+	"users.authConnect.start": logsIn, "web.login.start": logsIn, "web.login.wait": logsIn, "openclaw.setup.activate": logsIn,
+	"openclaw.setup.activate.start": logsIn, "openclaw.setup.auth.start": logsIn, "openclaw.setup.prepare.start": logsIn,
+	"wizard.start": logsIn, "wizard.next": logsIn, "secrets.resolve": "names secrets; their values go to the caller alone",
+	"tools.github.configure": "names an author and a secret of the store",
+
+	// Choices: their strings name something that exists.
+	"channels.pairing.approve": names, "channels.pairing.dismiss": names, "channels.pairing.list": names, "channels.start": names,
+	"channels.stop": names, "channels.logout": names, "conversations.list": names, "desktop.release": names, "device.pair.setupCode": names,
+	"device.token.rotate": names, "environments.prepare": names, "environments.session.create": names, "fs.listDir": names,
+	"migrations.memory.apply": names, "models.authLogout": names, "models.authOrderSet": names, "models.probe": names,
+	"node.pending.ack": names, "openclaw.changes.list": names, "plugins.credentials.inspect": names, "sessions.cleanup": names,
+	"sessions.dispatch": names, "sessions.github.confirm": names, "sessions.move": names, "skills.library.activate": names,
+	"skills.library.mutate": names, "skills.upload.begin": names, "talk.client.create": names, "talk.session.create": names,
+	"talk.session.acknowledgeMark": names, "taskSuggestions.accept": names, "transcripts.summarize": names, "users.unlinkAuthProfile": names,
+	"worktrees.branches": names, "worktrees.create": names,
 
 	// Without a description of their parameters in the schema: reads and switches.
 	"health": reads, "status": reads, "diagnostics.stability": reads, "diagnostics.lanes": reads,
@@ -56,6 +96,8 @@ var exempt = map[string]string{
 	"github.detail": reads, "github.preview": reads, "github.image": reads,
 	"memory.sessionBackfill.preview": reads,
 
+	"sluice.ledger.release": operates, "sluice.integrity.status": operates, "sluice.integrity.accept": operates,
+
 	"tts.enable": switches, "tts.disable": switches, "tts.setProvider": switches, "tts.setPersona": switches,
 	"voicewake.set": switches, "set-heartbeats": switches, "secrets.reload": switches,
 	"skills.curator.pin": switches, "skills.curator.unpin": switches, "skills.curator.restore": switches,
@@ -71,15 +113,26 @@ var exempt = map[string]string{
 
 const (
 	reads    = "reads state"
+	people   = "shown to people"
+	names    = "names something that exists; carries no text of its own"
+	logsIn   = "an operator's own account or first set-up; its answers go to a provider"
+	resolves = "an operator's decision"
+	operates = "of an operator with operator.admin alone (the handler refuses nodes, hooks and turns); its params are numbers"
 	switches = "changes a setting by name; carries no text that an assistant reads or a machine runs"
 )
 
 // outbound are the judged methods whose text leaves the gateway.
-var outbound = map[string]bool{"send": true, "poll": true, "message.action": true, "talk.speak": true, "tts.speak": true, "tts.convert": true}
+var outbound = map[string]bool{"send": true, "poll": true, "message.action": true, "talk.speak": true, "tts.speak": true, "tts.convert": true,
+	"sessions.github.publish": true, "push.test": true, "push.web.test": true, "webSearch.test": true}
 
 // asking are the judged methods that put their content before an operator themselves: a
 // review of them would ask the same person twice.
 var asking = map[string]bool{"exec.approval.request": true, "plugin.approval.request": true}
+
+// Judges reports whether frames of that method are judged; those of unknown ones are.
+func Judges(method string) bool {
+	return frames.LookupMethod([]byte(method)) == nil || slices.Contains(judged, method)
+}
 
 // judgedMethods returns the table by Method.Index.
 func judgedMethods() []bool {

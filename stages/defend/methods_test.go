@@ -11,6 +11,7 @@ import (
 	"sluice/frames"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/goleak"
 )
 
@@ -41,7 +42,10 @@ type described struct {
 	Definitions map[string]schema `json:"definitions"`
 	Methods     map[string]struct {
 		Params string `json:"params"`
+		Scope  string `json:"scope"`
 	} `json:"methods"`
+
+	raw map[string]jsontext.Value
 }
 
 // carried lists, for each method, the parameters whose name the extraction reads, or "?"

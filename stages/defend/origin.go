@@ -51,6 +51,7 @@ func ParseOrigin(name string) Origin {
 var fromTools = map[string]bool{
 	"talk.session.submitToolResult": true, "talk.client.toolCall": true, "nativeHook.invoke": true,
 	"mcp.app.updateModelContext": true, "mcp.app.callTool": true, "node.event": true,
+	"node.invoke.result": true, "node.invoke.progress": true, "node.pluginTools.update": true, "node.skills.update": true,
 }
 
 // originOf is the origin of e by its route and its connection.

@@ -142,7 +142,7 @@ func (q *quarantine) write(a *Action, d *pipeline.Decision) (string, error) {
 		return "", q.fail(err)
 	}
 	defer func() { _ = os.Remove(temp) }() // gone already unless publishing failed
-	base := evidencePrefix + strconv.FormatInt(time.Now().UnixMilli(), 10) + "-" + fileID(a.RequestID())
+	base := evidencePrefix + strconv.FormatInt(time.Now().UnixMilli(), 10) + "-" + fileID(q.redact.name(a.RequestID()))
 
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -200,7 +200,7 @@ func TestRedaction(t *testing.T) {
 func TestDecisionEvent(t *testing.T) {
 	a := mustAction(t, "req-1", `{"sessionKey":"agent:main:telegram:group:g1","message":"m","wasMentioned":"yes","reply_back":0,
 		"chat_type":"group","recipient":"@ops","topicId":7,"accountId":"a1","to":""}`)
-	payload, err := frames.MarshalPayload(decisionEvent(a, blockedDecision))
+	payload, err := frames.MarshalPayload(decisionEvent(a, blockedDecision, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestDecisionEvent(t *testing.T) {
 	if string(payload) != want {
 		t.Errorf("got  %s\nwant %s", payload, want)
 	}
-	payload, _ = frames.MarshalPayload(decisionEvent(mustAction(t, "", `{"message":"m","channel":"slack"}`), clean))
+	payload, _ = frames.MarshalPayload(decisionEvent(mustAction(t, "", `{"message":"m","channel":"slack"}`), clean, nil))
 	want = `{"requestId":"unknown","source":"chat.send","channel":"slack","decision":{"action":"allow","risk_score":0,"reasons":[],"tags":[],"source":"sluice"}}`
 	if string(payload) != want {
 		t.Errorf("got  %s\nwant %s", payload, want)

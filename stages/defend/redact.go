@@ -32,6 +32,15 @@ func (r redactor) text(text string) string {
 	return string(r([]byte(text)))
 }
 
+// name is a name or an id that a client chose: short, and without what looks like a
+// secret. Without a redactor it stays: nothing else tells one request from another.
+func (r redactor) name(text string) string {
+	if text = cut(text, maxHintBytes); r == nil {
+		return text
+	}
+	return string(r([]byte(text)))
+}
+
 // secretName are members whose value is a secret whatever it looks like.
 var secretName = regexp.MustCompile(`(?i)(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|credential|private[_-]?key|authorization)$`)
 
@@ -65,11 +74,11 @@ type cutRaw struct {
 func (r redactor) encodeEvidence(a *Action, d *pipeline.Decision, limit int) ([]byte, error) {
 	text := func(list [][]byte) string { return r.text(cut(joined(list), limit/8)) }
 	body := evidenceBody{Decision: recorded(d), Request: evidenceRequest{
-		ID: cut(a.RequestID(), 512), Source: a.Source, SessionID: a.SessionKey,
+		ID: r.name(a.RequestID()), Source: a.Source, SessionID: r.name(a.SessionKey),
 		Prompt: text(a.Prompts), Command: text(a.Commands), ToolName: text(a.Tools),
 		Channel: text(a.Channels), URL: text(a.URLs), FilePath: text(a.Files),
 	}}
-	if len(a.Raw) > 0 && r != nil {
+	if len(a.Raw) > 0 && r != nil && !a.Administrative() {
 		raw, err := r.raw(a.Raw, limit)
 		if err != nil {
 			return nil, err

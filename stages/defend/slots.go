@@ -40,6 +40,9 @@ func (s *Stage) park(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeline.D
 		given = true
 		if d == nil || d == unread {
 			brief := a.brief()
+			if d == unread { // nobody has read whether it says that it is somebody else's
+				brief.Origin = max(brief.Origin, OriginSender)
+			}
 			j.timer = time.AfterFunc(time.Until(until), func() { j.expire(brief) })
 		}
 		select {
@@ -82,8 +85,11 @@ func (j *job) expire(brief *Action) {
 func (j *job) finish(a *Action, d *pipeline.Decision) {
 	resumed := false
 	defer func() {
-		if r := recover(); r != nil && !resumed {
-			j.s.panicked(r)
+		r := recover()
+		if r == nil {
+			return
+		}
+		if j.s.panicked(r); !resumed {
 			j.s.deps.Resume(j.e, j.s.refuse(j.e, errFailed))
 		}
 	}()
@@ -105,14 +111,24 @@ func (j *job) ask(a *Action, d *pipeline.Decision) {
 		return
 	}
 	ask := newAsk(e, a, d)
-	s.deps.Approve(ask, func(err *frames.Error) {
-		if err != nil {
+	var ended atomic.Bool
+	done := func(err *frames.Error) {
+		switch {
+		case !ended.CompareAndSwap(false, true): // e is no longer ours
+		case err != nil:
 			s.deps.Resume(e, s.refuse(e, err))
-			return
+		default:
+			s.enter(e, ask.SessionKey)
+			s.deps.Resume(e, nil)
 		}
-		s.enter(e, ask.SessionKey)
-		s.deps.Resume(e, nil)
-	})
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(r)
+			done(errFailed)
+		}
+	}()
+	s.deps.Approve(ask, done)
 }
 
 var errWaiting = frames.Unavailable(1000, "too many requests wait for an approval already; try again")
@@ -161,8 +177,12 @@ func (j *job) run() {
 		d = j.evaluate()
 		j.timer.Stop()
 	}
-	if j.claim() {
+	switch {
+	case !j.claim():
+	case d.Action == pipeline.Allow:
 		j.finish(j.a, d)
+	default: // it waits for the disk: the slot does not
+		j.s.wg.Go(func() { j.finish(j.a, d) })
 	}
 }
 

@@ -1,9 +1,9 @@
 package approval
 
 import (
-	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"sluice/frames"
@@ -258,11 +258,14 @@ func (b *Broker) tick() {
 	}
 	b.mu.Unlock()
 	defer b.wg.Done()
-	slices.SortFunc(due, func(a, b *entry) int { return cmp.Compare(a.expiresMs, b.expiresMs) })
+	var ending sync.WaitGroup // side by side: a slow disk must not make the last wait for all
 	for _, e := range due {
-		b.finish(e, timedOut)
-		<-e.turn
+		ending.Go(func() {
+			b.finish(e, timedOut)
+			<-e.turn
+		})
 	}
+	ending.Wait()
 	b.mu.Lock()
 	b.arm()
 	b.mu.Unlock()

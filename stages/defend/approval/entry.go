@@ -62,8 +62,9 @@ type entry struct {
 	deadline             time.Time
 	route                string
 	patient              bool // it waits also when nobody could be told
-	// decided is called once, after everybody else was told.
+	// decided is called once, after everybody else was told; nil but for reviews.
 	decided func(verdict)
+	runID   string // of a review
 
 	// turn is full while somebody decides, and until it was announced.
 	turn chan struct{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -157,19 +158,25 @@ func (b *Broker) Close(ctx context.Context) error {
 		}
 	}
 	b.mu.Unlock()
+	var ending sync.WaitGroup // side by side: a slow disk must not be waited for by each in turn
 	for _, e := range b.waiting() {
-		if err := b.take(ctx, e); err != nil {
-			return fmt.Errorf("approval %s is still being decided: %w", e.id, err)
-		}
-		if !b.ended(e) {
-			b.finish(e, restarted)
-		}
-		b.release(e)
+		ending.Go(func() {
+			if b.take(ctx, e) != nil {
+				return
+			}
+			defer b.release(e)
+			if !b.ended(e) {
+				b.finish(e, restarted)
+			}
+		})
 	}
 	done := make(chan struct{})
-	go func() { b.wg.Wait(); close(done) }()
+	go func() { ending.Wait(); b.wg.Wait(); close(done) }()
 	select {
 	case <-done:
+		if n := len(b.waiting()); n > 0 {
+			return fmt.Errorf("%d approvals are still being decided: %w", n, ctx.Err())
+		}
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("approvals are still being ended: %w", ctx.Err())

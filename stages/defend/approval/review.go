@@ -30,8 +30,10 @@ type Review struct {
 	Cwd     string
 
 	AgentID, SessionKey string
-	Decision            *pipeline.Decision
-	By                  *frames.Peer
+	// RunID is the turn that it would start; AbortSession knows it by that.
+	RunID    string
+	Decision *pipeline.Decision
+	By       *frames.Peer
 }
 
 // The outcomes of a review.
@@ -74,21 +76,6 @@ type decision struct {
 // pluginID is who asks, in approvals that the defender asks for.
 const pluginID = "sluice.defend"
 
-// ReviewEnvelope parks e for a review of r and returns the verdict to return from Process.
-// resume continues e: with nil once an operator allowed it, else with the error that
-// refuses it. r's Content must live as long as e does.
-func (b *Broker) ReviewEnvelope(e *pipeline.Envelope, r Review, resume func(*pipeline.Envelope, error)) pipeline.Verdict {
-	return e.Park(func() {
-		b.Review(r, func(o Outcome) {
-			if o.Err != nil {
-				resume(e, o.Err)
-				return
-			}
-			resume(e, nil)
-		})
-	})
-}
-
 // Review asks the operators about r and returns its approval's id ("" when there is
 // none). done is called exactly once, from any goroutine, perhaps before Review returns.
 // Review does not wait, neither for operators nor for the disk.
@@ -104,9 +91,10 @@ func (b *Broker) Review(r Review, done func(Outcome)) (id string) {
 		done(Outcome{Result: OutcomeDenied, Err: asWire(rerr)})
 		return ""
 	}
+	b.mu.Lock()
+	e.runID = r.RunID
 	e.patient = true // an operator who is not here now may come by the command line
 	e.decided = func(v verdict) { done(b.outcome(e, &r, &v)) }
-	b.mu.Lock()
 	closed := b.closed
 	if !closed {
 		b.wg.Add(1)
@@ -125,6 +113,36 @@ func (b *Broker) Review(r Review, done func(Outcome)) (id string) {
 		}
 	}()
 	return e.id
+}
+
+// abortTimeout bounds the wait for an approval that is just being decided.
+const abortTimeout = 10 * time.Second
+
+// AbortSession ends the reviews of a session that was aborted, reset or deleted, or of one
+// of its runs: nobody wants their work any more, and its lane would wait for them. The
+// key is canonical. It does not wait: it may be called on the goroutine that writes.
+func (b *Broker) AbortSession(sessionKey, runID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	for _, e := range b.pending {
+		if e.decided == nil || e.stream != sessionKey || runID != "" && e.runID != runID {
+			continue
+		}
+		b.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
+			defer cancel()
+			if b.take(ctx, e) != nil {
+				return
+			}
+			defer b.release(e)
+			if !b.ended(e) {
+				b.finish(e, aborted)
+			}
+		})
+	}
 }
 
 func asWire(err error) *frames.Error {

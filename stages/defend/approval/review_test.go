@@ -193,7 +193,15 @@ func TestReviewEnvelope(t *testing.T) {
 					e.Decision = verdictForReview
 					r := prompt("")
 					r.Content = e.Bytes()
-					return w.ReviewEnvelope(e, r, p.Resume), nil
+					return e.Park(func() {
+						w.Review(r, func(o Outcome) {
+							if o.Err != nil {
+								p.Resume(e, o.Err)
+								return
+							}
+							p.Resume(e, nil)
+						})
+					}), nil
 				}},
 				pipelinetest.Stage{StageName: "dispatch", Fn: func(_ context.Context, e *pipeline.Envelope) (pipeline.Verdict, error) {
 					work++
@@ -227,4 +235,45 @@ func TestReviewEnvelope(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAbortSession: reviews of a session that was aborted end at once, those of other
+// runs and sessions go on, and none ends twice.
+func TestAbortSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.close()
+		ask := func(session, run string) chan Outcome {
+			r := prompt("x " + run)
+			r.SessionKey, r.RunID = session, run
+			_, out := w.review(r)
+			return out
+		}
+		a, b, other := ask("agent:main:main", "a"), ask("agent:main:main", "b"), ask("agent:main:other", "a")
+		w.AbortSession("agent:main:main", "a")
+		w.AbortSession("agent:main:main", "a")
+		synctest.Wait()
+		if o := <-a; o.Result != OutcomeExpired || o.Err == nil || !strings.Contains(o.Err.Message, "aborted") {
+			t.Errorf("%+v", o)
+		}
+		if n, _ := w.Waiting(); n != 2 || len(b) != 0 || len(other) != 0 {
+			t.Fatalf("%d wait", n)
+		}
+		w.AbortSession("agent:main:main", "")
+		if o := <-b; o.Err == nil {
+			t.Error("b went on")
+		}
+		// One that is being registered ends as soon as it is.
+		r := prompt("late")
+		late := make(chan Outcome, 2)
+		w.Review(r, func(o Outcome) { late <- o })
+		w.AbortSession("agent:main:main", "")
+		synctest.Wait()
+		if o := <-late; o.Err == nil || len(late) > 0 {
+			t.Errorf("%+v", o)
+		}
+		if n, bytes := w.Waiting(); n != 1 || bytes == 0 {
+			t.Errorf("%d wait (%d bytes)", n, bytes)
+		}
+	})
 }

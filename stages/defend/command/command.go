@@ -255,7 +255,11 @@ func (j *Judge) installer(t *shell.Trace) bool {
 				return false
 			}
 			seen = true
-		case "nc", "ncat", "netcat", "socat", "telnet", "openssl", "ssh", "scp", "sftp", "ftp", "tftp", "rsync", "aws", "gsutil", "dig", "host", "nslookup", "fetch", "aria2c", "axel", "lynx", "w3m", "GET", "http", "https", "xh", "python", "perl", "ruby", "php", "node", "busybox", "git", "base64":
+		case "python":
+			if len(c.Args) > 0 && c.Args[0].S != "-" {
+				return false
+			}
+		case "nc", "ncat", "netcat", "socat", "telnet", "openssl", "ssh", "scp", "sftp", "ftp", "tftp", "rsync", "aws", "gsutil", "dig", "host", "nslookup", "fetch", "aria2c", "axel", "lynx", "w3m", "GET", "http", "https", "xh", "perl", "ruby", "php", "node", "busybox", "git", "base64":
 			return false
 		}
 	}

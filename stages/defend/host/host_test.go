@@ -305,3 +305,37 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// TestAcceptWhile: what Sluice writes for an operator is no change, however fast the watcher
+// is, and does not end an alert that somebody else's edit has raised.
+func TestAcceptWhile(t *testing.T) {
+	k := newKit(t)
+	path := k.path("config")
+	k.write("config", "one")
+	g, err := New(t.Context(), Default(), Deps{Store: &k.store, Files: []Protected{{"the configuration", path}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) func() error {
+		return func() error { return os.WriteFile(path, []byte(text), 0o600) }
+	}
+	if err := g.AcceptWhile(t.Context(), "admin", write("two"), path); err != nil || g.Status().Alert {
+		t.Fatalf("%v %+v", err, g.Status())
+	}
+	if err := g.Check(t.Context()); err != nil || g.Status().Alert {
+		t.Fatalf("a later check: %v %+v", err, g.Status())
+	}
+	if err := write("tampered")(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Check(t.Context()); err != nil || !g.Status().Alert {
+		t.Fatalf("an edit was not seen: %v", err)
+	}
+	if err := g.AcceptWhile(t.Context(), "admin", write("three"), path); err != nil || !g.Status().Alert {
+		t.Errorf("a patch ended the alert: %v %+v", err, g.Status())
+	}
+	refused := errors.New("refused")
+	if err := g.AcceptWhile(t.Context(), "admin", func() error { return refused }, path); !errors.Is(err, refused) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -51,6 +51,9 @@ var (
 	ErrClosed = errors.New("ledger: closed")
 	// ErrInUse says that another process writes to the folder.
 	ErrInUse = errors.New("ledger: another process writes to it; stop that one first")
+	// ErrUnsure says that the disk took longer than Append's ctx: the entry may still be
+	// written, and then it counts.
+	ErrUnsure = errors.New("ledger: the disk is slow; the entry may still be written")
 	// ErrNotFound says that the journal has no entry of that number.
 	ErrNotFound = errors.New("ledger: no such entry")
 )
@@ -174,8 +177,8 @@ func (l *Ledger) snapshot() (heads, error) {
 }
 
 // Append writes one entry and returns it, with its number and hashes, when it is
-// durable. When ctx ends before its turn, it is never written; a write that has begun is
-// waited for. On an error nothing was written.
+// durable. When ctx ends before its turn, it is never written; when ctx ends during its
+// write, the error is ErrUnsure. On any other error nothing was written.
 func (l *Ledger) Append(ctx context.Context, e Entry) (Entry, error) {
 	if err := l.prepare(&e); err != nil {
 		return Entry{}, err
@@ -208,11 +211,12 @@ func (l *Ledger) wait(ctx context.Context, r *request) error {
 		if r.state.CompareAndSwap(queued, withdrawn) {
 			return ctx.Err()
 		}
-	case <-l.ended:
-	}
-	select {
-	case err := <-r.done:
-		return err
+		select { // it may just have ended
+		case err := <-r.done:
+			return err
+		default:
+			return fmt.Errorf("%w (%w)", ErrUnsure, ctx.Err())
+		}
 	case <-l.ended:
 	}
 	select { // both may be ready: an answer counts more than the end

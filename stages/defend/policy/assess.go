@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"time"
 
+	"sluice/frames"
 	"sluice/pipeline"
 	"sluice/stages/defend"
 )
@@ -15,11 +16,17 @@ func (p *Policy) Assess(_ context.Context, a *defend.Action, f *defend.Findings)
 	force := p.force.Load()
 	now := p.deps.Now()
 	tools := p.tools(force, a, f)
+	heaviest := weight{} // one action goes by one channel, however many it names
 	for _, c := range a.Channels {
-		if w, ok := force.channelRisk[fold(string(c))]; ok && w.risk > 0 {
-			f.Weight(w.risk, "channel_risk_bonus", w.reason)
-			break // one action goes by one channel, however often it names it
+		if w := force.channelRisk[fold(string(c[:min(len(c), maxKey)]))]; w.risk > heaviest.risk {
+			heaviest = w
 		}
+	}
+	if heaviest.risk > 0 {
+		f.Weight(heaviest.risk, "channel_risk_bonus", heaviest.reason)
+	}
+	if a.Administrative() && !a.Admin {
+		f.Floor(pipeline.Block, "policy_change", "it would change what is allowed: only an operator with operator.admin may")
 	}
 	p.taint(force, a, tools, now, f)
 	if force.cfg.Loop.Enabled && (len(tools) > 0 || len(a.Commands) > 0) {
@@ -80,7 +87,11 @@ func (p *Policy) taint(force *inForce, a *defend.Action, tools []string, now tim
 	if !c.Enabled || !p.privileged(force, a, tools) {
 		return
 	}
-	origin, ok := p.taints.of(bounded(a.SessionKey), now, c.age())
+	session := a.SessionKey
+	if session == "" && !a.Administrative() { // who names no session works for the main one
+		session = mainSession
+	}
+	origin, ok := p.taints.of(bounded(session), now, c.age())
 	if !ok {
 		return
 	}
@@ -88,10 +99,13 @@ func (p *Policy) taint(force *inForce, a *defend.Action, tools []string, now tim
 	f.Floor(pipeline.Review, "tainted_turn", "content of foreign origin ("+origin+") came into this turn, and this is privileged")
 }
 
+// mainSession is where the words of whoever names no session go.
+const mainSession = "agent:" + frames.DefaultAgent + ":main"
+
 func (c *TaintConfig) age() time.Duration { return time.Duration(c.MaxAgeMs) * time.Millisecond }
 
 func (p *Policy) privileged(force *inForce, a *defend.Action, tools []string) bool {
-	if len(a.Commands) > 0 || force.methods[a.Source] || len(a.Tools) > maxTools {
+	if len(a.Commands) > 0 || a.Administrative() || force.methods[a.Source] || len(a.Tools) > maxTools {
 		return true
 	}
 	for _, t := range tools {
@@ -106,8 +120,12 @@ func (p *Policy) privileged(force *inForce, a *defend.Action, tools []string) bo
 func (p *Policy) loop(force *inForce, a *defend.Action, f *defend.Findings) {
 	c := &force.cfg.Loop
 	hash := p.hash(a)
+	who := a.SessionKey
+	if who == "" { // calls of no session are its sender's: one must not use up another's
+		who = "sender\x00" + a.Sender
+	}
 	p.mu.Lock()
-	n := p.loops.at(bounded(a.SessionKey)).add(hash, c.Block)
+	n := p.loops.at(bounded(who)).add(hash, c.Block)
 	p.Stats.LoopSessions.Store(int64(len(p.loops.m)))
 	p.mu.Unlock()
 	switch {

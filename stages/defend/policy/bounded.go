@@ -38,13 +38,6 @@ func (r *recent[V]) at(key string) *V {
 	return &entry.value
 }
 
-func (r *recent[V]) drop(key string) {
-	if e, ok := r.m[key]; ok {
-		r.order.Remove(e)
-		delete(r.m, key)
-	}
-}
-
 // maxKey bounds a session's or sender's name as a key; longer ones share what their
 // beginning has.
 const maxKey = 512

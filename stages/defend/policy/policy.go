@@ -231,14 +231,6 @@ func (p *Policy) BeginTurn(session string) {
 	}
 }
 
-// EndSession forgets a session that was deleted or reset.
-func (p *Policy) EndSession(session string) {
-	p.taints.clear(bounded(session))
-	p.mu.Lock()
-	p.loops.drop(bounded(session))
-	p.mu.Unlock()
-}
-
 // Tainted is how many sessions are tainted.
 func (p *Policy) Tainted() int { return p.taints.count() }
 

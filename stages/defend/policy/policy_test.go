@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"sluice/frames"
 	"sluice/pipeline"
 	"sluice/stages/defend"
 )
@@ -110,7 +109,6 @@ func TestLoop(t *testing.T) {
 	if got := judge(t, p, call("s", "web_search", "else")); got != "allow 0" {
 		t.Errorf("another call: %s", got)
 	}
-	p.EndSession("s")
 	// Rounds of two calls count too; calls that differ never do.
 	for i := range 40 {
 		got := judge(t, p, call("two", "web_search", fmt.Sprint(i%2)))
@@ -195,8 +193,6 @@ func TestTaint(t *testing.T) {
 	p.Taint("s", "x")
 	p.BeginTurn("s")
 	check("sticky", call("s", "exec", "ls"), tainted)
-	p.EndSession("s")
-	check("the session ended", call("s", "exec", "ls"), "allow 0")
 }
 
 func TestOnFailure(t *testing.T) {
@@ -219,23 +215,32 @@ func TestOnFailure(t *testing.T) {
 	}
 }
 
-func TestCheckChange(t *testing.T) {
-	admin := &frames.Peer{Role: frames.RoleOperator, Scopes: frames.ParseScopes([]string{"operator.admin"})}
-	writer := &frames.Peer{Role: frames.RoleOperator, Scopes: frames.ParseScopes([]string{"operator.write"})}
-	node := &frames.Peer{Role: frames.RoleNode, Scopes: admin.Scopes}
-	agent := &frames.Peer{Role: frames.RoleSystem, Scopes: admin.Scopes}
-	for _, path := range []string{"defend", "defend.policy.taint.enabled", "Defend.reviewThreshold", "tools.profile", "", ".", "gateway", "gateway.auth.token"} {
-		if err := CheckChange(admin, path); err != nil {
-			t.Errorf("an administrator, %q: %v", path, err)
-		}
-		for _, peer := range []*frames.Peer{nil, writer, node, agent} {
-			if CheckChange(peer, "ui.theme", path) == nil {
-				t.Errorf("%+v may change %q", peer, path)
-			}
+func TestProtected(t *testing.T) {
+	for path, want := range map[string]bool{"defend": true, "defend.policy.taint.enabled": true, "Defend.reviewThreshold": true, "": true, ".": true,
+		"gateway": true, "gateway.auth.token": true, "hooks.token": true, "agent.agents[0].systemPrompt": true, "pipeline": true,
+		"pipeline.timeoutsMs.defend": true, "pipeline.queueFrames": false, "telemetry.logs": false, "defender": false, "agents": false} {
+		if Protected(path) != want {
+			t.Errorf("%q: %v", path, !want)
 		}
 	}
-	if err := CheckChange(agent, "ui.theme", "defender", "toolsmith"); err != nil {
-		t.Error(err)
+}
+
+// TestPolicyChanges: what is allowed is changed by an operator with operator.admin, and
+// by nobody in a turn that has read somebody else's words without a second look.
+func TestPolicyChanges(t *testing.T) {
+	p := mustNew(t, Default(), Deps{})
+	change := func(session string, admin bool) *defend.Action {
+		return &defend.Action{Source: "config.patch", SessionKey: session, Admin: admin}
+	}
+	if got := judge(t, p, change("s", false)); got != "block 0 policy_change" {
+		t.Errorf("an agent's: %s", got)
+	}
+	if got := judge(t, p, change("s", true)); got != "allow 0" {
+		t.Errorf("an administrator's: %s", got)
+	}
+	p.Taint("s", "web")
+	if got := judge(t, p, change("s", true)); got != "review 0 tainted_turn" {
+		t.Errorf("an administrator's, for a tainted session: %s", got)
 	}
 }
 
@@ -306,5 +311,40 @@ func BenchmarkAssessPrompt(b *testing.B) {
 		if err := p.Assess(b.Context(), a, f); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestNoSession: whoever names no session is judged as if in the main one, and what its
+// sender repeats is nobody else's.
+func TestNoSession(t *testing.T) {
+	p := mustNew(t, Default(), Deps{})
+	p.Taint(mainSession, "web")
+	if got := judge(t, p, &defend.Action{Source: "send", Prompts: [][]byte{[]byte("hi")}}); got != "review 0 tainted_turn" {
+		t.Errorf("without a session: %s", got)
+	}
+	if got := judge(t, p, &defend.Action{Source: "config.patch", Admin: true}); got != "allow 0" {
+		t.Errorf("an operator's own change: %s", got)
+	}
+	p.BeginTurn(mainSession)
+	same := func(sender string) string {
+		return judge(t, p, &defend.Action{Source: "node.invoke", Sender: sender, Commands: [][]byte{[]byte("ls")}, Argv: [][]string{nil}})
+	}
+	for range Default().Loop.Block {
+		same("one")
+	}
+	if got := same("one"); got != "block 0 tool_loop" {
+		t.Errorf("a loop: %s", got)
+	}
+	if got := same("other"); got != "allow 0" {
+		t.Errorf("another sender: %s", got)
+	}
+}
+
+// TestHeaviestChannel: a light channel that is named first hides no heavy one.
+func TestHeaviestChannel(t *testing.T) {
+	p := mustNew(t, Default(), Deps{})
+	a := &defend.Action{Source: "send", Channels: [][]byte{[]byte("telegram"), []byte("Discord")}, Prompts: [][]byte{[]byte("hi")}}
+	if got := judge(t, p, a); got != "allow 10 channel_risk_bonus" {
+		t.Error(got)
 	}
 }

@@ -16,6 +16,8 @@ type taints struct {
 	m  map[string]taint
 	// full is until when a session that could not be noted may be tainted.
 	full time.Time
+	// version counts what SaveTaints has to keep; keptVersion is what it has kept.
+	version, keptVersion uint64
 }
 
 type taint struct {
@@ -30,6 +32,9 @@ func (t *taints) mark(key, origin string, now time.Time, most int, age time.Dura
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if have, ok := t.m[key]; ok {
+		if now.Sub(have.at) > age/64 { // often enough for what is kept of it
+			t.version++
+		}
 		have.at = now
 		t.m[key] = have // the first origin is what the reason names
 		return nil
@@ -41,6 +46,7 @@ func (t *taints) mark(key, origin string, now time.Time, most int, age time.Dura
 		t.full = now.Add(age)
 		return ErrTaintFull
 	}
+	t.version++
 	t.m[key] = taint{origin[:min(len(origin), maxOrigin)], now}
 	return nil
 }
@@ -72,7 +78,10 @@ func (t *taints) expire(now time.Time, age time.Duration) {
 func (t *taints) clear(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.m, key)
+	if _, ok := t.m[key]; ok {
+		t.version++
+		delete(t.m, key)
+	}
 }
 
 func (t *taints) count() int {

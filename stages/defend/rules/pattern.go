@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sluice/pipeline"
+	"sluice/stages/defend"
 )
 
 // pattern is one regular expression with a word that every match contains: a text
@@ -27,9 +28,13 @@ const maxPatterns = 64
 // maxPatternBytes bounds one pattern.
 const maxPatternBytes = 1024
 
-// match records which of the patterns match text. Between patterns it looks at ctx: a
-// pattern over a text of megabytes takes long.
-func (w *seen) match(ctx context.Context, patterns []*pattern, text, folded []byte) error {
+// maxMarked bounds the texts in which the place of a match is looked for, which takes the
+// time of the match again.
+const maxMarked = 64 << 10
+
+// match records which of the patterns match text, and marks where. Between patterns it
+// looks at ctx: a pattern over a text of megabytes takes long.
+func (w *seen) match(ctx context.Context, patterns []*pattern, text, folded []byte, f *defend.Findings) error {
 	for _, p := range patterns {
 		if w.has(p) || p.word != nil && !bytes.Contains(folded, p.word) {
 			continue
@@ -37,8 +42,13 @@ func (w *seen) match(ctx context.Context, patterns []*pattern, text, folded []by
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if p.re.Match(text) {
-			*w |= 1 << p.bit
+		if !p.re.Match(text) {
+			continue
+		}
+		*w |= 1 << p.bit
+		if len(text) <= maxMarked {
+			at := p.re.FindIndex(text)
+			f.Mark(at[0], at[1])
 		}
 	}
 	return nil

@@ -72,7 +72,7 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 		risk     float64
 		tag      string
 	}{{a.Prompts, s.prompts, riskPrompt, "prompt_injection"}, {a.Commands, s.commands, riskCommand, "blocked_command_pattern"}} {
-		saw, err := matches(ctx, kind.patterns, kind.texts)
+		saw, err := matches(ctx, kind.patterns, kind.texts, f)
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (d *Defender) Assess(ctx context.Context, a *defend.Action, f *defend.Findi
 // seen are the patterns that matched in any text.
 type seen uint64
 
-func matches(ctx context.Context, patterns []*pattern, texts [][]byte) (saw seen, err error) {
+func matches(ctx context.Context, patterns []*pattern, texts [][]byte, f *defend.Findings) (saw seen, err error) {
 	if len(patterns) == 0 {
 		return 0, nil
 	}
@@ -102,7 +102,7 @@ func matches(ctx context.Context, patterns []*pattern, texts [][]byte) (saw seen
 	defer b.free()
 	for _, text := range texts {
 		b.fold(text)
-		if err := saw.match(ctx, patterns, text, b.folded); err != nil {
+		if err := saw.match(ctx, patterns, text, b.folded, f); err != nil {
 			return 0, err
 		}
 	}

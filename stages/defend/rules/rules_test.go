@@ -128,7 +128,7 @@ func FuzzPrefilter(f *testing.F) {
 		var b buffer
 		b.fold(text)
 		var saw seen
-		if err := saw.match(context.Background(), s.commands, text, b.folded); err != nil {
+		if err := saw.match(context.Background(), s.commands, text, b.folded, new(defend.Findings)); err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range s.commands {

@@ -127,6 +127,73 @@ func (a *automaton) number(t *trie, classes int) {
 	}
 }
 
+// hit is one place where keywords end: outs[out] at the byte at.
+type hit struct{ at, out uint32 }
+
+// lanes are the parts of a text that are read side by side: each step of the automaton
+// waits for a load that depends on the one before, and four such waits fit into one.
+const lanes = 4
+
+// minLanes is the shortest text that is worth it; longest bounds keywords, whose
+// beginning may lie in the lane before.
+const (
+	minLanes = 256
+	longest  = 32
+)
+
+// scan notes where keywords end, in order: lane after lane, and in each by place.
+func (a *automaton) scan(hits *[lanes][]hit, text []byte) {
+	for i := range hits {
+		hits[i] = hits[i][:0]
+	}
+	if len(text) < minLanes {
+		hits[0] = a.run(hits[0], text, 0, 0)
+		return
+	}
+	n := len(text) / lanes
+	var state [lanes]uint
+	for l := 1; l < lanes; l++ { // as if the lane before had been read
+		state[l] = a.state(text[max(0, l*n-longest) : l*n])
+	}
+	s0, s1, s2, s3 := state[0], state[1], state[2], state[3]
+	t0, t1, t2, t3 := text[:n], text[n:][:n], text[2*n:][:n], text[3*n:][:n]
+	next, class, out := a.next, &a.class, uint(a.firstOut)
+	for i := range n {
+		s0 = uint(next[s0<<classBits|uint(class[t0[i]])])
+		s1 = uint(next[s1<<classBits|uint(class[t1[i]])])
+		s2 = uint(next[s2<<classBits|uint(class[t2[i]])])
+		s3 = uint(next[s3<<classBits|uint(class[t3[i]])])
+		if max(s0, s1, s2, s3) < out {
+			continue
+		}
+		for l, s := range [lanes]uint{s0, s1, s2, s3} {
+			if s >= out {
+				hits[l] = append(hits[l], hit{uint32(l*n + i), uint32(s - out)})
+			}
+		}
+	}
+	hits[lanes-1] = a.run(hits[lanes-1], text[lanes*n:], lanes*n, s3)
+}
+
+// run appends the hits in text, which begins at the byte base, from a state on.
+func (a *automaton) run(hits []hit, text []byte, base int, state uint) []hit {
+	next, class, out := a.next, &a.class, uint(a.firstOut)
+	for i, c := range text {
+		if state = uint(next[state<<classBits|uint(class[c])]); state >= out {
+			hits = append(hits, hit{uint32(base + i), uint32(state - out)})
+		}
+	}
+	return hits
+}
+
+// state is where the automaton is after text.
+func (a *automaton) state(text []byte) (state uint) {
+	for _, c := range text {
+		state = uint(a.next[state<<classBits|uint(a.class[c])])
+	}
+	return state
+}
+
 func lower(c byte) byte {
 	if c >= 'A' && c <= 'Z' {
 		c += 'a' - 'A'

@@ -131,6 +131,7 @@ func (d *Defender) judge(cfg *Config, m Match, leaves, again bool, f *defend.Fin
 		tag = "secret_leaves"
 	}
 	f.Note(tag, "the text holds "+m.Name())
+	f.Mark(m.Start, m.End)
 }
 
 // Verdict is what becomes of a text that leaves.

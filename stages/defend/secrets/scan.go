@@ -115,6 +115,7 @@ func NewScanner(literals ...[]byte) (*Scanner, error) {
 type probe struct {
 	text []byte
 	work int
+	hits [lanes][]hit
 }
 
 var probes = sync.Pool{New: func() any { return new(probe) }}
@@ -146,39 +147,58 @@ const (
 // only if dst has no room. The rest of a text that was built to make it slow is reported
 // as one secret (ID "unreadable", not sure): what cannot be looked at does not pass.
 func (s *Scanner) Find(dst []Match, text []byte) []Match {
-	a := s.auto
-	first, past := len(dst), 0
-	most := workFree + workPerByte*len(text)
 	p := probes.Get().(*probe)
 	p.text, p.work = text, 0
-	state, out := uint(0), uint(a.firstOut)
-	next, class := a.next, &a.class
-	for i, c := range text {
-		state = uint(next[state<<classBits|uint(class[c])])
-		if state < out || i < past {
-			continue
-		}
-		for _, w := range a.outs[state-out] {
-			if m, ok := s.look(p, i+1, &s.words[w]); ok {
-				dst = merge(dst, first, m)
-				if last := dst[len(dst)-1]; last.Sure {
-					past = last.End // a word inside a secret says nothing more
+	s.auto.scan(&p.hits, text)
+	dst = s.weigh(dst, p)
+	p.free()
+	return dst
+}
+
+// weigh looks at every place where a keyword ends.
+func (s *Scanner) weigh(dst []Match, p *probe) []Match {
+	first, past := len(dst), 0
+	most := workFree + workPerByte*len(p.text)
+	for _, lane := range p.hits {
+		for _, h := range lane {
+			i := int(h.at)
+			if i < past {
+				continue
+			}
+			for _, w := range s.auto.outs[h.out] {
+				if m, ok := s.look(p, i+1, &s.words[w]); ok {
+					dst = merge(dst, first, m)
+					if last := dst[len(dst)-1]; last.Sure {
+						past = last.End // a word inside a secret says nothing more
+					}
 				}
 			}
-		}
-		if p.work > most {
+			if p.work <= most {
+				continue
+			}
 			if len(dst) > first {
 				past = max(past, dst[len(dst)-1].End)
 			}
-			if rest := max(i, past); rest < len(text) {
-				dst = append(dst, Match{Start: rest, End: len(text), kind: kindUnreadable})
+			if rest := max(i, past); rest < len(p.text) {
+				dst = append(dst, Match{Start: rest, End: len(p.text), kind: kindUnreadable})
 			}
-			break
+			return dst
 		}
 	}
-	p.text = nil
-	probes.Put(p)
 	return dst
+}
+
+// maxPooledHits bounds what a pooled probe keeps of a hostile text.
+const maxPooledHits = 4096
+
+func (p *probe) free() {
+	p.text = nil
+	for i, lane := range p.hits {
+		if cap(lane) > maxPooledHits {
+			p.hits[i] = nil
+		}
+	}
+	probes.Put(p)
 }
 
 // merge adds m; where it overlaps what was found before, the longer one stays, and a

@@ -43,6 +43,8 @@ const (
 	Host                         // a remote host and path: host:/path
 	Memory                       // the memory of another process
 	Journal                      // a log that records who did what
+	Foe                          // a host that is named like an attacker's
+	MainDisk                     // the disk that a machine most likely starts from
 )
 
 // Hole stands for an unknown part of a name.
@@ -109,6 +111,9 @@ func ofURL(s string) Class {
 	return c
 }
 
+// mounted are folders where another system's root lies.
+var mounted = map[string]bool{"mnt": true, "host": true, "hostfs": true, "rootfs": true, "media": true}
+
 func lastNonWord(s string) int {
 	for i := len(s) - 1; i >= 0; i-- {
 		if b := s[i] | 0x20; b < 'a' || b > 'z' {
@@ -118,15 +123,44 @@ func lastNonWord(s string) int {
 	return 0
 }
 
+// fits reports whether what follows a word in the name of a host ends it, and is no ending
+// of a file.
+func fits(rest string) bool {
+	if rest == "" || rest[0] != '.' && rest[0] != '-' && rest[0] != 's' {
+		return false
+	}
+	for _, end := range [...]string{".sh", ".py", ".so", ".service", ".c", ".zip", ".jar", ".deb", ".rpm", ".txt", ".js", ".ko", ".plist", ".pkg", ".crt", ".conf", ".gz", ".tar", ".mobileconfig", ".kext", ".dll", ".php", ".pub", ".md", ".json", ".yaml", ".yml", ".go", ".log", ".csv"} {
+		if strings.HasSuffix(rest, end) {
+			return false
+		}
+	}
+	return true
+}
+
 // hostClass knows the hosts that mean something.
 func hostClass(h string) Class {
-	if strings.IndexByte(h, '.') < 0 || len(h) > 255 {
+	if len(h) > 255 {
 		return 0
 	}
+	if strings.IndexByte(h, '.') < 0 {
+		if len(h) > 9 && (h[0] == '[' || h[0] >= '0' && h[0] <= '9' || h[0] == 'i') {
+			return hosts[strings.ToLower(h)]
+		}
+		return 0
+	}
+	h = strings.TrimRight(h, string(rune(Hole)))
 	if i := strings.IndexAny(h, ":/"); i > 0 {
 		h = h[:i]
 	}
 	h = strings.TrimSuffix(strings.ToLower(h), ".")
+	if i := strings.LastIndexByte(h, '@'); i >= 0 {
+		h = h[i+1:]
+	}
+	for _, name := range [...]string{"attacker", "evil", "malicious", "hacker", "exfil", "badguy"} {
+		if i := strings.Index(h, name); i >= 0 && (i == 0 || h[i-1] == '.' || h[i-1] == '-') && !strings.HasSuffix(h, "."+name) && strings.IndexByte(h[i:], '.') > 0 && fits(h[i+len(name):]) {
+			return Foe
+		}
+	}
 	if c, ok := hosts[h]; ok {
 		return c
 	}
@@ -162,6 +196,16 @@ func ofPath(p string) Class {
 	var buf [24]string
 	comps, abs := split(p, buf[:0])
 	c |= whole(p, comps, abs)
+	if abs && len(comps) > 3 && comps[0] == "proc" && comps[2] == "root" {
+		c |= ofPath("/" + strings.Join(comps[3:], "/")) // another process's view of the same files
+	}
+	if abs && len(comps) > 2 && mounted[comps[0]] {
+		for i := 1; i+1 < len(comps) && i < 4; i++ { // another system's files: /mnt/x/etc/shadow
+			if comps[i] == "etc" || comps[i] == "root" || comps[i] == "var" || comps[i] == "home" {
+				c |= ofPath("/"+strings.Join(comps[i:], "/")) & (Secret | Startup | KeyGrant | Privilege)
+			}
+		}
+	}
 	if c&Wild != 0 && strings.Contains(p, "/") && len(comps) > 0 {
 		c |= byGlob(comps, abs)
 		if last := comps[len(comps)-1]; !strings.ContainsAny(last, "*?[") {
@@ -176,7 +220,7 @@ func ofPath(p string) Class {
 			}
 		}
 		for _, id := range byFirst[looseKey] {
-			if ent := &entries[id]; ent.matches(comps[i:], false) {
+			if ent := &entries[id]; (ent.name[0] == name[0] || ent.name[0] == '*') && ent.matches(comps[i:], false) {
 				c |= ent.class
 			}
 		}
@@ -194,7 +238,7 @@ func clean(p string) string {
 	out := make([]string, 0, 16)
 	for part := range strings.SplitSeq(p, "/") {
 		switch {
-		case part == "" || part == "." && len(out) > 0 || part == "." && abs:
+		case part == "" || part == ".":
 		case part == ".." && len(out) > 0 && out[len(out)-1] != "..":
 			out = out[:len(out)-1]
 		case part == ".." && abs:
@@ -203,8 +247,11 @@ func clean(p string) string {
 		}
 	}
 	s := strings.Join(out, "/")
-	if abs {
+	switch {
+	case abs:
 		s = "/" + s
+	case s == "":
+		return "."
 	}
 	if trail && s != "/" {
 		s += "/"

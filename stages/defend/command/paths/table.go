@@ -18,9 +18,9 @@ var table = []struct {
 		.config/gcloud .config/gh/hosts.yml .config/hub .boto .docker/config.json .dockercfg .kube$ .kube/config kubelet.conf admin.conf$ /etc/kubernetes/pki /etc/kubernetes/admin.conf
 		.gnupg .netrc _netrc .pgpass .my.cnf .npmrc .pypirc .git-credentials .gem/credentials .cargo/credentials* .vault-token .terraform.d/credentials* .oci .s3cfg .rclone.conf rclone/rclone.conf
 		.password-store .mozilla/firefox .thunderbird .config/google-chrome .config/chromium .config/BraveSoftware logins.json key3.db key4.db cookies.sqlite Cookies.binarycookies
-		Library/Keychains .local/share/keyrings .config/keepassxc .electrum .bitcoin wallet.dat .ethereum/keystore .config/solana
+		Library/Keychains .local/share/keyrings .config/keepassxc .electrum .bitcoin wallet.dat .ethereum/keystore exodus.wallet Exodus .config/Exodus .monero Coinomi Ledger*Live nkbihfbeogaeaoehlefnkodbefgpgknn Bitcoin/wallets .config/solana
 		secrets/kubernetes.io serviceaccount/token /run/secrets /var/run/secrets /var/lib/sss/db /etc/ssl/private /var/lib/samba/private /private/etc/master.passwd /var/db/dslocal /etc/sssd/sssd.conf /etc/pki/tls/private
-		/etc/openvpn/*.key /etc/wireguard /var/lib/kubelet/pki /etc/ipsec.secrets /etc/ppp/chap-secrets /etc/NetworkManager/system-connections /etc/wpa_supplicant NTDS.dit ntds.dit SAM$ .config/op .1password .openclaw/credentials`},
+		/tmp/krb5cc_* /etc/openvpn/*.key /etc/wireguard /var/lib/kubelet/pki /etc/ipsec.secrets /etc/ppp/chap-secrets /etc/NetworkManager/system-connections /etc/wpa_supplicant NTDS.dit ntds.dit SAM$ .config/op .1password .openclaw/credentials .claude/.credentials.json .codex/auth.json .config/anthropic .config/openai .gemini/oauth_creds.json .config/github-copilot .cache/huggingface/token .kaggle/kaggle.json .databrickscfg .snowsql/config .config/doctl .fly/config.yml .config/stripe .cloudflared .wrangler/config .m2/settings.xml .config/pypoetry/auth.toml .composer/auth.json .terraformrc claude_desktop_config.json Library/Messages Library/Safari/History.db .streamlit/secrets.toml`},
 	{Secret, `Google/Chrome Login*Data Login*Data*Account* Chromium/Default Firefox/Profiles Local*State$ BraveSoftware/Brave-Browser`},
 	{Account, `/etc/passwd /etc/hosts.equiv .rhosts .plan .ssh/known_hosts .ssh/config .aws/config wp-config.php config.php$ .htpasswd .sudo_as_admin_successful known_hosts
 		/etc/exports /etc/fstab .subversion/auth .config/filezilla sites.xml sitemanager.xml group.com.apple.notes NoteStore.sqlite`},
@@ -36,21 +36,22 @@ var table = []struct {
 		usercustomize.py sitecustomize.py .vimrc$ .emacs$ .tmux.conf$ .screenrc$ .gdbinit$ .ssh/rc /etc/ssh/sshrc .Rprofile`},
 	{KeyGrant, `.ssh/authorized_keys* authorized_keys* /etc/ssh/sshd_config* /etc/ssh/authorized_keys .rhosts /etc/hosts.equiv .k5login sshd_config$`},
 	{Privilege, `/etc/sudoers* /usr/local/etc/sudoers* /private/etc/sudoers* /etc/doas.conf /etc/pam.d /usr/lib/pam /lib/security /usr/lib/security /lib/x86_64-linux-gnu/security /etc/ld.so.preload /etc/ld.so.conf* /etc/security/limits.conf|x /etc/polkit-1 /usr/share/polkit-1 /etc/group$ /etc/passwd$ /etc/shadow$ /etc/master.passwd /etc/pwd.db /etc/subuid /etc/login.defs /etc/nsswitch.conf /etc/security/access.conf`},
-	{Guard, `/etc/audit /etc/auditd.conf /etc/libaudit.conf /etc/audisp /etc/security/audit_* /etc/rsyslog* /etc/syslog* /usr/local/etc/syslog-ng* /etc/syslog-ng* /etc/systemd/journald.conf* /etc/selinux /etc/apparmor* /etc/ufw /etc/default/ufw /etc/firewalld /etc/iptables /etc/nftables.conf /etc/pf.conf /etc/sysconfig/iptables /etc/sysconfig/selinux /etc/fail2ban /etc/hosts.allow /etc/hosts.deny /etc/clamav /etc/ossec* /var/ossec /etc/falco /opt/CrowdStrike /etc/osquery /sys/fs/selinux/enforce /etc/newsyslog*`},
+	{Guard, `/etc/audit /etc/auditd.conf /etc/libaudit.conf /etc/audisp /etc/security/audit_* /etc/rsyslog* /etc/syslog* /usr/local/etc/syslog-ng* /etc/syslog-ng* /etc/systemd/journald.conf* /etc/selinux /etc/apparmor* /etc/ufw /etc/default/ufw /etc/firewalld /etc/iptables /etc/nftables.conf /etc/pf.conf /etc/sysconfig/iptables /etc/sysconfig/selinux /etc/fail2ban /etc/hosts.allow /etc/hosts.deny /etc/clamav /etc/ossec* /var/ossec /etc/falco /opt/CrowdStrike /etc/osquery /sys/fs/selinux/enforce /selinux/enforce /etc/newsyslog*`},
 	{Trust, `/usr/local/share/ca-certificates /etc/ssl/certs /etc/pki/ca-trust /usr/share/pki /etc/ca-certificates /usr/local/share/certs /usr/share/ca-certificates /etc/pki/tls/certs`},
 	{Device, `/dev/sd* /dev/hd* /dev/vd* /dev/xvd* /dev/nvme* /dev/mmcblk* /dev/disk* /dev/rdisk* /dev/mapper/* /dev/dm-* /dev/md* /dev/loop*|x /dev/fd0 /dev/block /dev/root /dev/vg*`},
-	{Kernel, `/proc/sysrq-trigger /proc/sys/kernel /proc/sys/vm /proc/sys/fs /dev/mem /dev/kmem /dev/port /dev/kmsg /proc/kcore /proc/kallsyms /boot /sys/kernel /sys/firmware /lib/modules /etc/sysctl* /sys/fs/cgroup/*/release_agent release_agent uevent_helper core_pattern /System/Library /Library/Extensions /proc/sys/net`},
+	{MainDisk, `/dev/sda* /dev/hda* /dev/vda* /dev/xvda* /dev/nvme0* /dev/mmcblk0* /dev/disk0* /dev/disk1* /dev/rdisk0* /dev/rdisk1*`},
+	{Kernel, `/proc/sysrq-trigger /proc/sys/kernel /proc/sys/vm /proc/sys/fs /dev/mem /dev/kmem /dev/port /dev/kmsg /proc/kcore /proc/kallsyms /boot /sys/kernel /sys/firmware /lib/modules /sys/fs/cgroup/*/release_agent release_agent uevent_helper core_pattern /System/Library /Library/Extensions /proc/sys/net`},
 	{Null, `/dev/null$`},
 	{Temp, `/tmp /var/tmp /dev/shm /private/tmp /usr/tmp /run/user`},
 	{Engine, `docker.sock containerd.sock crio.sock podman.sock`},
 	{Hook, `.git/hooks .husky .githooks .git/config$`},
-	{Sluice, `.sluice /etc/sluice /var/lib/sluice sluice.json sluice.jsonc sluice.yaml sluice.yml sluice.toml sluice.service .config/sluice .local/state/sluice .openclaw/openclaw.json .openclaw/exec-approvals.json .openclaw/identity openclaw.json exec-approvals.json`},
+	{Sluice, `.sluice /usr/local/bin/sluice /usr/bin/sluice /opt/sluice /etc/sluice /var/lib/sluice sluice.json sluice.jsonc sluice.yaml sluice.yml sluice.toml sluice.service .config/sluice .local/state/sluice .openclaw/openclaw.json .openclaw/exec-approvals.json .openclaw/identity openclaw.json exec-approvals.json`},
 	{Mail, `/var/mail /var/spool/mail Library/Mail Maildir`},
 	{Web, `/var/www /srv/www /usr/share/nginx /var/lib/tomcat* public_html htdocs wwwroot`},
 }
 
 var hosts = map[string]Class{
-	"169.254.169.254": Metadata, "metadata.google.internal": Metadata, "169.254.170.2": Metadata, "100.100.100.200": Metadata, "metadata.azure.com": Metadata,
+	"2852039166": Metadata, "0xa9fea9fe": Metadata, "[fd00:ec2::254]": Metadata, "instance-data": Metadata, "169.254.169.254": Metadata, "metadata.google.internal": Metadata, "169.254.170.2": Metadata, "100.100.100.200": Metadata, "metadata.azure.com": Metadata,
 	"pastebin.com": DropSite, "paste.rs": DropSite, "paste.ee": DropSite, "hastebin.com": DropSite, "ix.io": DropSite, "sprunge.us": DropSite, "termbin.com": DropSite, "0x0.st": DropSite,
 	"transfer.sh": DropSite, "file.io": DropSite, "temp.sh": DropSite, "gofile.io": DropSite, "anonfiles.com": DropSite, "catbox.moe": DropSite, "bashupload.com": DropSite, "oshi.at": DropSite,
 	"webhook.site": DropSite, "*.webhook.site": DropSite, "requestbin.com": DropSite, "*.requestbin.net": DropSite, "*.pipedream.net": DropSite, "*.burpcollaborator.net": DropSite, "*.oast.fun": DropSite, "*.oast.pro": DropSite, "*.oast.live": DropSite, "*.oastify.com": DropSite, "*.interact.sh": DropSite,
@@ -165,8 +166,17 @@ func byGlob(comps []string, abs bool) Class {
 		} else if n, marks := strength(comp); n == 0 && marks < 3 {
 			continue // * is aimed at nothing in particular
 		} else {
+			open := comp[0] == '*' || comp[0] == '?' || comp[0] == '['
+			root := abs && at == 0
+			if open && !root {
+				continue // a name that is not anchored must begin as it is called
+			}
 			for i := range entries {
-				c |= entries[i].classAt(comps[at:], abs && at == 0)
+				ent := &entries[i]
+				if open && !ent.anchor || !open && ent.name[0] != comp[0] && ent.name[0] != '*' {
+					continue
+				}
+				c |= ent.classAt(comps[at:], root)
 			}
 			continue
 		}
@@ -199,13 +209,16 @@ func (ent *entry) globs(comps []string) bool {
 		}
 		if Match(want, got) {
 			literal += len(strings.ReplaceAll(want, "*", ""))
+			if want == got && i == 0 && len(want) > 3 {
+				literal++ // /home/*/.ssh
+			}
 			continue
 		}
 		if !strings.ContainsAny(got, "*?[") {
 			return false
 		}
 		n, marks := strength(got)
-		if n == 0 && marks == 0 || strings.Contains(want, "*") || !Glob(got, want) {
+		if n == 0 && marks == 0 || !Glob(got, strings.TrimRight(want, "*")) {
 			return false
 		}
 		if n == 0 && (marks < 3 || ent.count < 2) {

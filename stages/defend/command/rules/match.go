@@ -78,8 +78,12 @@ func containsFold(s, t string) bool {
 	if t == "" {
 		return true
 	}
+	first := t[0]
 next:
 	for i := 0; i+len(t) <= len(s); i++ {
+		if b := s[i]; b != first && (b|0x20 != first || b < 'A' || b > 'Z') && (first != '_' || b != ' ') {
+			continue
+		}
 		for k := range len(t) {
 			b := s[i+k]
 			if b >= 'A' && b <= 'Z' {
@@ -113,13 +117,58 @@ func (k *condition) state(c *shell.Call) bool {
 			if interactive(c) {
 				return true
 			}
+		case "stored":
+			if c.Stored {
+				return true
+			}
+		case "muted":
+			if c.Muted {
+				return true
+			}
+		case "swapped":
+			if c.Swapped && bare(c) {
+				return true
+			}
+		case "ip":
+			for _, a := range c.Args {
+				if bareAddress(a.S) {
+					return true
+				}
+			}
+		case "search":
+			switch c.Name {
+			case "grep", "egrep", "fgrep", "rg", "ag", "sed", "awk", "zgrep", "ack":
+				return true
+			}
+		case "beside":
+			if beside(c) {
+				return true
+			}
+		case "shady":
+			if shady(c) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
+// beside reports whether the last two names lie in one folder: a copy for safety.
+func beside(c *shell.Call) bool {
+	n := len(c.Args)
+	if n < 2 {
+		return false
+	}
+	from, to := c.Args[n-2].S, c.Args[n-1].S
+	i, k := strings.LastIndexByte(from, '/'), strings.LastIndexByte(to, '/')
+	return i > 0 && k == i && from[:i] == to[:i]
+}
+
 // interactive reports whether a shell is started with nothing to run but what is typed.
-func interactive(c *shell.Call) bool {
+func interactive(c *shell.Call) bool { return bare(c) && !c.Piped }
+
+// bare reports whether a shell has no arguments but options for a person's convenience.
+func bare(c *shell.Call) bool {
 	for _, a := range c.Args {
 		switch {
 		case a.S == "-i" || a.S == "-p" || a.S == "-l" || a.S == "-li" || a.S == "-il" || a.S == "-ip" || a.S == "--login" || a.S == "-" || a.S == "-f" || a.S == "--noprofile" || a.S == "-s" || a.S == "&":
@@ -127,7 +176,7 @@ func interactive(c *shell.Call) bool {
 			return false
 		}
 	}
-	return !c.Piped
+	return true
 }
 
 // word matches an argument against a pattern with * at either end.
@@ -148,6 +197,9 @@ func option(s, o string) bool {
 		return true
 	case strings.HasPrefix(o, "--"):
 		name, _, _ := strings.Cut(s, "=")
+		if strings.IndexByte(o, '=') > 0 {
+			return false // --replicas=0 is not --replicas=3
+		}
 		return name == o || len(name) >= 5 && len(name) < len(o) && strings.HasPrefix(o, name)
 	case len(o) == 2 && s[1] != '-':
 		if len(s) > maxCluster {

@@ -41,14 +41,29 @@ func remove(c *shell.Call, hits []Hit) []Hit {
 	return hits
 }
 
+// inFolder is what a relative name means after cd dir: itself, a name of the system, or
+// "below" where it is neither.
+func inFolder(dir, name string) string {
+	if dir == "" || name == "." || name == "./" || name == "" || name[0] == '/' || name[0] == '~' || name[0] == shell.Hole || name[0] == '$' {
+		return name
+	}
+	given := strings.TrimPrefix(name, "./")
+	whole := strings.TrimSuffix(dir, "/") + "/" + given // cd / && rm -rf *
+	if paths.Of(whole)&(paths.Root|paths.Home) != 0 || vital(whole) && dir[0] == '/' {
+		return whole
+	}
+	if data(dir) && !made(given) && !strings.Contains(given, "*") {
+		return whole
+	}
+	if !made(dir) && (given == "*" || given == ".git" || strings.HasSuffix(given, "/.git") || strings.HasPrefix(given, "../") || given == "..") {
+		return given // cd x && rm -rf * is as much as rm -rf x
+	}
+	return "below"
+}
+
 // target judges one thing that is deleted.
 func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
-	if c.Dir != "" && a.S != "" && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != shell.Hole && !strings.HasPrefix(a.S, "$") {
-		a.S = strings.TrimSuffix(c.Dir, "/") + "/" + strings.TrimPrefix(a.S, "./") // cd / && rm -rf *
-		if class := paths.Of(a.S); class&(paths.Root|paths.Home) == 0 && !vital(a.S) {
-			a.S = "below"
-		}
-	}
+	a.S = inFolder(c.Dir, a.S)
 	class := paths.Of(a.S)
 	again := hit(c, Block, 95, destruction.Name, "deletes the whole system or a home folder", ruleRemove)
 	star := strings.HasSuffix(a.S, "*")
@@ -76,8 +91,14 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 	case deep && strings.HasPrefix(a.S, "~"):
 		again.Tier, again.Score, again.Why = Review, 50, "deletes a folder of the user"
 		return again, true
+	case deep && c.Via&shell.ViaFind != 0 && (strings.HasPrefix(a.S, "/usr/local/"+string(rune(shell.Hole))+"/") || strings.HasPrefix(a.S, "/usr/lib/"+string(rune(shell.Hole))+"/")):
+		again.Tier, again.Score, again.Why = Allow, 25, "deletes folders of one name, as images do to be small"
+		return again, true
 	case deep && class&paths.System != 0 && class&paths.Temp == 0 && !cache(a.S):
 		again.Tier, again.Score, again.Why = Review, 55, "deletes a folder of the system"
+		return again, true
+	case deep && strings.HasPrefix(a.S, "/tmp/tmp."+string(rune(shell.Hole))):
+		again.Tier, again.Score, again.Why = Allow, 10, "deletes a temporary folder of its own"
 		return again, true
 	case deep && strings.HasPrefix(a.S, "/") && !cache(a.S):
 		again.Tier, again.Score, again.Why = Review, 40, "deletes a folder by its absolute name"
@@ -96,6 +117,24 @@ func target(c *shell.Call, a shell.Value, deep, force bool) (Hit, bool) {
 		return again, true
 	}
 	return again, false
+}
+
+// data reports whether a folder of the root holds what people keep.
+func data(dir string) bool {
+	switch dir {
+	case "/srv", "/opt", "/home", "/var", "/data", "/mnt", "/media", "/root", "/etc", "/usr", "/lib", "/boot", "/var/lib", "/var/www", "/Users":
+		return true
+	}
+	return false
+}
+
+// made reports whether a folder is one that builds fill and that may be emptied.
+func made(dir string) bool {
+	switch strings.ToLower(dir[strings.LastIndexByte(dir, '/')+1:]) {
+	case "build", "_build", "dist", "out", "target", "bin", "obj", "output", "public", "_site", "coverage", "node_modules", "cache", ".cache", "cmake-build-debug", "cmake-build-release", "release", "debug", "tmp":
+		return true
+	}
+	return false
 }
 
 // vital reports whether path is a folder of the root or right below one that matters.

@@ -16,7 +16,12 @@
 //	$origin        the script that is run comes from there
 //	%fact          code in the arguments does that (package code)
 //	^via           it runs that way (shell.Via)
-//	=bare          has no arguments; =piped reads a pipe; =obscured hides its name
+//	=bare          has no arguments; =piped reads a pipe; =obscured hides its name;
+//	               =tty is a shell for a person; =swapped is that on a borrowed terminal;
+//	               =stored runs a file of the line; =muted throws its errors away;
+//	               =search is grep or its kin, whose arguments are patterns;
+//	               =beside names two files of one folder at the end;
+//	               =shady names an address without encryption or a bare IP address, =ip the latter
 //	!condition     the condition does not hold
 package rules
 
@@ -67,7 +72,7 @@ type Hit struct {
 
 // Families lists all tables in the order of their harm.
 func Families() []*Family {
-	return []*Family{reverse, download, secrets, exfiltration, persistence, privilege, evasion, destruction, discovery, tampering, impact}
+	return []*Family{reverse, download, secrets, exfiltration, persistence, privilege, evasion, programs, macos, cloud, destruction, losses, discovery, tampering, impact}
 }
 
 // condition is one compiled word of a When.

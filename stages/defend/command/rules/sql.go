@@ -9,13 +9,18 @@ import (
 // statements judges the SQL that a client is given, in its arguments or on its input.
 func statements(c *shell.Call, hits []Hit) []Hit {
 	for _, a := range c.Args {
-		if score, why := sql(a.S); score > 0 {
+		if score, why := sql(attached(a.S)); score > 0 {
 			hits = append(hits, hit(c, Review, score, destruction.Name, why, ruleSQL))
 		}
 	}
 	if c.Piped && c.In.Known() {
 		if score, why := sql(c.In.S); score > 0 {
 			hits = append(hits, hit(c, Review, score, destruction.Name, why, ruleSQL))
+		}
+	}
+	for _, r := range c.Reads {
+		if count(r.Path, []string{"drop", "reset", "truncate", "wipe", "purge", "delete"}) > 0 {
+			hits = append(hits, hit(c, Review, 46, destruction.Name, "runs statements from a file that is named like a deletion", ruleSQL))
 		}
 	}
 	for _, a := range c.Args {
@@ -26,12 +31,41 @@ func statements(c *shell.Call, hits []Hit) []Hit {
 	return hits
 }
 
+// attached is the statement in -e"drop table x" and --execute=…, or the text itself.
+func attached(s string) string {
+	if len(s) > 4 && s[0] == '-' {
+		if _, after, ok := strings.Cut(s, "="); ok && s[1] == '-' {
+			return after
+		}
+		if s[1] == 'e' || s[1] == 'c' || s[1] == 'q' || s[1] == 'Q' {
+			return s[2:]
+		}
+	}
+	return s
+}
+
+// uncommented is a text without its /* comments */, each of which parts words.
+func uncommented(text string) string {
+	for range 8 {
+		before, rest, ok := strings.Cut(text, "/*")
+		if !ok {
+			break
+		}
+		_, after, closed := strings.Cut(rest, "*/")
+		if !closed {
+			break
+		}
+		text = before + " " + after
+	}
+	return text
+}
+
 // sql finds statements that delete. Deleting or changing rows by a condition is daily work.
 func sql(text string) (float64, string) {
 	if len(text) < 5 {
 		return 0, ""
 	}
-	low := strings.Join(strings.Fields(strings.ToLower(text[:min(len(text), 8192)])), " ")
+	low := strings.Join(strings.Fields(strings.ToLower(uncommented(text[:min(len(text), 8192)]))), " ")
 	if strings.HasPrefix(low, ".drop") || strings.HasPrefix(low, ".restore") {
 		return 48, "deletes from a database"
 	}

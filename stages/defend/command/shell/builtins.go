@@ -116,6 +116,9 @@ func readBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 }
 
 func setBuiltin(m *Machine, c *Call, _ *job, _ int) Value {
+	if len(c.Args) == 0 {
+		return Value{S: hole, Taint: Env}
+	}
 	for i, a := range c.Args {
 		if a.S == "--" {
 			m.params = append([]Value{{S: "bash"}}, c.Args[i+1:]...)
@@ -192,11 +195,17 @@ func cronBuiltin(m *Machine, c *Call, j *job, at int) Value {
 func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 	for i, a := range c.Args {
 		key, val, ok := strings.Cut(strings.TrimPrefix(a.S, "--config="), "=")
-		if !ok && i > 0 && i+1 < len(c.Args) && c.Args[i-1].S == "config" {
+		if !ok && i > 0 && i+1 < len(c.Args) && runsCommand(a.S) && c.Sub("config") {
 			key, val, ok = a.S, c.Args[i+1].S, true
 		}
+		if ok && val != "" && val[0] != '!' && strings.HasPrefix(key, "alias.") {
+			m.nest("git "+val, stream{}, j.via|ViaFunc, j)
+			continue
+		}
 		if ok && runsCommand(key) && val != "" {
-			m.trace.Calls[at].Facts |= code.Spawn
+			if val[0] == '!' || strings.Contains(val, "sh -c") || strings.Contains(val, "/bin/sh") || strings.Contains(val, "/bin/bash") || strings.Contains(val, "/tmp/") || val == "sh" || val == "bash" {
+				m.trace.Calls[at].Facts |= code.Spawn
+			}
 			m.nest(strings.TrimPrefix(val, "!"), stream{}, j.via|ViaEscape, j)
 		}
 	}
@@ -208,6 +217,16 @@ func gitBuiltin(m *Machine, c *Call, j *job, at int) Value {
 				dir = rest[1].S
 			}
 			m.store(strings.TrimSuffix(dir, "/")+"/*", Value{S: hole, Taint: File}, false)
+		}
+	}
+	for i, a := range c.Args {
+		if (a.S == "foreach" || a.S == "run") && i > 0 && i+1 < len(c.Args) && (c.Args[i-1].S == "submodule" || c.Args[i-1].S == "bisect" || c.Args[i-1].S == "--recursive") {
+			if a.S == "run" {
+				m.run(c.Args[i+1:], job{via: j.via | ViaWrapper, start: j.start, end: j.end})
+			} else {
+				m.nest(joinFields(c.Args[i+1:], " "), stream{}, j.via|ViaWrapper, j)
+			}
+			break
 		}
 	}
 	if v, ok := value(c.Args, "--upload-pack", "--receive-pack", "-u", "--exec", "--tree-filter", "--index-filter", "--msg-filter", "-x"); ok && !c.Sub("push") {
@@ -247,12 +266,31 @@ func makeBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 		_, rule, _ := strings.Cut(v.S, ":")
 		m.nest(strings.TrimLeft(rule, "\n\t -@"), stream{}, j.via|ViaEscape, j)
 	}
+	file := "Makefile"
+	if v, ok := value(c.Args, "-f", "--file"); ok {
+		file = v.S
+	}
+	v, ok := m.stored(file)
+	if file == "-" {
+		v, ok = j.in.val, j.in.piped
+	}
+	if ok {
+		for line := range strings.SplitSeq(v.S, "\n") {
+			if rest, ok := strings.CutPrefix(line, "\t"); ok && !m.over() {
+				m.nest(strings.TrimLeft(rest, "@-"), stream{}, j.via|ViaStored, j)
+			}
+		}
+	}
 	return m.output(c, j)
 }
 
 // muxBuiltin follows the command that a terminal multiplexer starts.
 func muxBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 	for i, a := range c.Args {
+		switch a.S {
+		case "display-message", "display", "rename-window", "rename-session", "set-option", "set", "set-environment", "list-keys", "renamew", "rename":
+			return Value{S: hole, Taint: Unknown}
+		}
 		if strings.ContainsAny(a.S, " ") || i == len(c.Args)-1 && i > 0 && strings.HasPrefix(a.S, "/") {
 			m.nest(a.S, stream{}, j.via|ViaWrapper, j)
 		}
@@ -271,7 +309,9 @@ func rshBuiltin(m *Machine, c *Call, j *job, _ int) Value {
 		m.nest(v.S, stream{}, j.via|ViaEscape, j)
 	}
 	if n := len(c.Args); n >= 2 && paths.Of(c.Args[n-2].S)&paths.Host != 0 {
-		m.store(c.Args[n-1].S, Value{S: hole, Taint: Net | File}, false)
+		to := strings.TrimSuffix(c.Args[n-1].S, "/")
+		m.store(to, Value{S: hole, Taint: Net | File}, false)
+		m.store(to+"/*", Value{S: hole, Taint: Net | File}, false)
 	}
 	return Value{}
 }

@@ -25,6 +25,7 @@ func (m *Machine) redirect(r *syntax.Redirect, j *job) {
 		name := m.word(r.Word)
 		class := paths.Of(name.S)
 		j.reads = append(j.reads, Write{Path: name.S, Class: class})
+		j.swapped = j.swapped || name.S == "/dev/tty" || name.S == "@stdin" || strings.HasPrefix(name.S, "/dev/pts/")
 		if fd == "" || fd == "0" {
 			j.in = stream{m.contents(name.S, class), true}
 		}
@@ -32,14 +33,17 @@ func (m *Machine) redirect(r *syntax.Redirect, j *job) {
 			j.writes = append(j.writes, Write{Path: name.S, Class: class})
 		}
 	case syntax.DplIn:
-		if v, ok := m.stored("/dev/fd/" + m.word(r.Word).S); ok {
+		from := m.word(r.Word).S
+		if v, ok := m.stored("/dev/fd/" + from); ok {
 			j.in = stream{v, true}
 		}
+		j.swapped = j.swapped || from == "1" || from == "2"
 	case syntax.DplOut:
 		name := m.word(r.Word)
 		if strings.Trim(name.S, "0123456789-") != "" { // >& file
 			m.divert(name, false, fd, j)
 		}
+		j.swapped = j.swapped || name.S == "0"
 	case syntax.RdrOut, syntax.RdrClob, syntax.RdrAll, syntax.RdrAllClob:
 		m.divert(m.word(r.Word), false, fd, j)
 	case syntax.AppOut, syntax.AppAll, syntax.AppClob, syntax.AppAllClob:
@@ -53,6 +57,7 @@ func (m *Machine) divert(name Value, more bool, fd string, j *job) {
 		if fd != "2" && class&paths.Null != 0 {
 			j.diverted = true
 		}
+		j.muted = j.muted || fd == "2" && class&paths.Null != 0
 		return
 	}
 	j.writes = append(j.writes, Write{Path: name.S, Class: class, Append: more})

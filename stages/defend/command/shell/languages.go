@@ -19,7 +19,7 @@ type language struct {
 var languages = map[string]language{
 	"sh": {shell: true}, "bash": {shell: true}, "dash": {shell: true}, "zsh": {shell: true}, "ksh": {shell: true}, "mksh": {shell: true}, "ash": {shell: true}, "csh": {shell: true}, "tcsh": {shell: true}, "fish": {shell: true}, "rbash": {shell: true}, "yash": {shell: true}, "elvish": {shell: true}, "pdksh": {shell: true}, "posh": {shell: true}, "rzsh": {shell: true}, "hush": {shell: true},
 	"python": {options: []string{"-c"}}, "pypy": {options: []string{"-c"}}, "ipython": {options: []string{"-c"}}, "jython": {options: []string{"-c"}}, "perl": {options: []string{"-e", "-E", "-M"}}, "ruby": {options: []string{"-e"}}, "jruby": {options: []string{"-e"}}, "irb": {}, "node": {options: []string{"-e", "--eval", "-p", "--print"}}, "nodejs": {options: []string{"-e", "--eval", "-p"}}, "bun": {options: []string{"-e"}}, "deno": {options: []string{"eval"}}, "php": {options: []string{"-r", "-R", "-B"}},
-	"lua": {options: []string{"-e"}}, "luajit": {options: []string{"-e"}}, "awk": {positional: true}, "gawk": {positional: true}, "mawk": {positional: true}, "nawk": {positional: true}, "tclsh": {}, "expect": {options: []string{"-c"}}, "osascript": {options: []string{"-e"}}, "swift": {options: []string{"-e"}}, "julia": {options: []string{"-e"}}, "Rscript": {options: []string{"-e"}}, "R": {options: []string{"-e"}}, "groovy": {options: []string{"-e"}}, "jshell": {}, "scala": {options: []string{"-e"}}, "elixir": {options: []string{"-e"}}, "erl": {options: []string{"-eval"}}, "guile": {options: []string{"-c"}}, "racket": {options: []string{"-e"}}, "sbcl": {options: []string{"--eval"}}, "emacs": {options: []string{"--eval", "-eval", "-e"}}, "ghc": {options: []string{"-e"}}, "octave": {options: []string{"--eval", "-eval"}}, "pwsh": {options: []string{"-c", "-Command", "-command"}}, "gdb": {options: []string{"-ex", "-eval-command", "--eval-command"}}, "vim": {options: []string{"-c", "--cmd", "+"}}, "vi": {options: []string{"-c", "--cmd"}}, "nvim": {options: []string{"-c", "--cmd"}}, "rvim": {options: []string{"-c", "--cmd"}}, "ex": {options: []string{"-c"}}, "view": {options: []string{"-c"}}, "rview": {options: []string{"-c"}}, "vimdiff": {options: []string{"-c"}}, "jjs": {}, "jrunscript": {options: []string{"-e"}}, "rpm": {options: []string{"--eval"}}, "bpftrace": {options: []string{"-e"}}, "mysql": {}, "easy_install": {},
+	"lua": {options: []string{"-e"}}, "luajit": {options: []string{"-e"}}, "awk": {positional: true}, "gawk": {positional: true}, "mawk": {positional: true}, "nawk": {positional: true}, "tclsh": {}, "expect": {options: []string{"-c"}}, "osascript": {options: []string{"-e"}}, "swift": {options: []string{"-e"}}, "julia": {options: []string{"-e"}}, "Rscript": {options: []string{"-e"}}, "R": {options: []string{"-e"}}, "groovy": {options: []string{"-e"}}, "jshell": {}, "groovysh": {}, "ghci": {}, "pry": {}, "crystal": {options: []string{"eval"}}, "scala": {options: []string{"-e"}}, "elixir": {options: []string{"-e"}}, "erl": {options: []string{"-eval"}}, "guile": {options: []string{"-c"}}, "racket": {options: []string{"-e"}}, "sbcl": {options: []string{"--eval"}}, "emacs": {options: []string{"--eval", "-eval", "-e"}}, "ghc": {options: []string{"-e"}}, "octave": {options: []string{"--eval", "-eval"}}, "pwsh": {options: []string{"-c", "-Command", "-command"}}, "gdb": {options: []string{"-ex", "-eval-command", "--eval-command"}}, "vim": {options: []string{"-c", "--cmd", "+"}}, "vi": {options: []string{"-c", "--cmd"}}, "nvim": {options: []string{"-c", "--cmd"}}, "rvim": {options: []string{"-c", "--cmd"}}, "ex": {options: []string{"-c"}}, "view": {options: []string{"-c"}}, "rview": {options: []string{"-c"}}, "vimdiff": {options: []string{"-c"}}, "jjs": {}, "jrunscript": {options: []string{"-e"}}, "rpm": {options: []string{"--eval"}}, "bpftrace": {options: []string{"-e"}}, "mysql": {}, "easy_install": {},
 }
 
 // interpret follows what an interpreter is given: code in an option, a script, its input.
@@ -105,7 +105,10 @@ func (m *Machine) inspect(text string, kind language, j *job, at int) {
 	}
 	facts := code.Inspect(text)
 	for _, lit := range code.Literals(text) {
-		class := paths.Of(lit.Text)
+		class := paths.Of(strings.TrimLeft(lit.Text, "<>+ ")) // open(F, ">>/etc/passwd")
+		if facts&code.Fetch != 0 && class&paths.Temp != 0 {
+			m.store(lit.Text, Value{S: hole, Taint: Net | File}, false)
+		}
 		m.trace.Calls[at].Class |= class &^ (paths.Root | paths.Everything | paths.Relative)
 		if facts&code.Delete != 0 {
 			m.trace.Calls[at].Class |= class & paths.Root
@@ -124,9 +127,9 @@ func (m *Machine) inspect(text string, kind language, j *job, at int) {
 			m.nest(lit.Text, stream{}, j.via|ViaCode, &job)
 		}
 	}
-	if i := strings.Index(text, ":!"); i >= 0 && !kind.positional {
+	if rest, ok := bang(text); ok && !kind.positional {
 		job := *j
-		m.nest(text[i+2:], stream{}, j.via|ViaEscape, &job)
+		m.nest(rest, stream{}, j.via|ViaEscape, &job)
 	} else if rest, ok := strings.CutPrefix(text, "!"); ok {
 		job := *j
 		m.nest(rest, stream{}, j.via|ViaEscape, &job)
@@ -135,6 +138,16 @@ func (m *Machine) inspect(text string, kind language, j *job, at int) {
 		m.nest(rest, stream{}, j.via|ViaEscape, &job)
 	}
 	m.trace.Calls[at].Facts |= facts
+}
+
+// bang finds the command that an editor's :!, :r ! or :w ! runs.
+func bang(text string) (string, bool) {
+	for _, s := range [...]string{":!", ":r !", ":r!", ":w !", ":read !", ":silent !", ":silent!"} {
+		if _, rest, ok := strings.Cut(text, s); ok {
+			return strings.TrimPrefix(rest, "!"), true
+		}
+	}
+	return "", false
 }
 
 // shellCall follows sh -c, sh script and code on the input of sh.

@@ -63,6 +63,7 @@ func (m *Machine) Run(line string) *Trace {
 		return &m.trace
 	}
 	line = strings.ReplaceAll(line, hole, "") // as bash does; see Hole
+	line = lookalikes(line)
 	m.source(line, stream{}, 0)
 	return &m.trace
 }
@@ -241,6 +242,9 @@ func (m *Machine) stmt(s *syntax.Stmt, in stream, via Via) Value {
 	if s.Background {
 		via |= ViaBack
 	}
+	if s.Negated && m.nested == 0 {
+		via |= ViaEscape // ! /bin/sh, typed into a pager
+	}
 	start, end := m.span(s)
 	j := job{in: in, via: via, start: start, end: end}
 	for _, r := range s.Redirs {
@@ -276,6 +280,8 @@ type job struct {
 	env        []Value
 	vars       []string
 	diverted   bool  // its output goes to a file
+	muted      bool  // its errors are thrown away
+	swapped    bool  // its input is a terminal or one of its outputs
 	name       Taint // where the command's name came from
 	obscured   bool
 }

@@ -69,12 +69,29 @@ func (m *Machine) name(v Value, c *Call) string {
 	if len(s) > 4 && strings.EqualFold(s[len(s)-4:], ".exe") {
 		s = s[:len(s)-4]
 	}
+	if low := shouted(s); low != "" {
+		c.Obscured = true
+		return low
+	}
 	for _, base := range versioned {
 		if len(s) > len(base) && strings.HasPrefix(s, base) && strings.Trim(s[len(base):], "0123456789.-") == "" {
 			return base
 		}
 	}
 	return s
+}
+
+// shouted is the program that a name in capitals means where file names have no case, as on
+// macOS; "" if it means none that matters.
+func shouted(s string) string {
+	if len(s) < 2 || len(s) > 9 || s[0] < 'A' || s[0] > 'Z' {
+		return ""
+	}
+	low := strings.ToLower(s)
+	if wellKnown[low] || low == "git" || low == "docker" || low == "kubectl" || low == "terraform" || low == "aws" {
+		return low
+	}
+	return ""
 }
 
 // inside reports whether the holes of a name stand between letters: ch${x}mod, which is

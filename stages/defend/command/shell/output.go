@@ -10,6 +10,13 @@ import (
 
 // output is what a program writes, as far as its name and input tell.
 func (m *Machine) output(c *Call, j *job) Value {
+	if prints, ok := tokens[c.Name]; ok {
+		for _, words := range prints {
+			if c.Sub(words...) {
+				return Value{S: hole, Taint: Token | Unknown}
+			}
+		}
+	}
 	fn, ok := outputs[c.Name]
 	if !ok {
 		v := Value{S: hole, Taint: Unknown}
@@ -34,6 +41,13 @@ func (m *Machine) output(c *Call, j *job) Value {
 	return v
 }
 
+// tokens are commands that print what lets one in elsewhere.
+var tokens = map[string][][]string{
+	"gh": {{"auth", "token"}}, "gcloud": {{"print-access-token"}, {"print-identity-token"}, {"secrets", "access"}}, "aws": {{"get-session-token"}, {"export-credentials"}, {"get-secret-value"}, {"assume-role"}, {"get-parameter", "--with-decryption"}},
+	"az": {{"get-access-token"}, {"keyvault", "secret", "show"}}, "kubectl": {{"config", "view", "--raw"}, {"get", "secret"}, {"get", "secrets"}, {"create", "token"}}, "vault": {{"token", "lookup"}, {"kv", "get"}, {"read"}}, "terraform": {{"output"}, {"state", "pull"}}, "tofu": {{"output"}, {"state", "pull"}},
+	"op": {{"read"}, {"item", "get"}}, "bw": {{"get"}, {"export"}}, "doppler": {{"secrets"}}, "heroku": {{"config"}, {"auth:token"}}, "flyctl": {{"auth", "token"}}, "npm": {{"token"}}, "oc": {{"whoami", "-t"}, {"get", "secret"}},
+}
+
 // harmless programs take names of files without showing what is in them.
 var harmless = map[string]bool{"ls": true, "stat": true, "test": true, "[": true, "find": true, "file": true, "dirname": true, "basename": true, "realpath": true, "readlink": true, "du": true, "chmod": true, "chown": true, "mkdir": true, "touch": true, "rm": true, "ssh-keygen": true, "ssh-add": true, "ssh": true, "wc": true, "md5sum": true, "sha256sum": true, "which": true, "cd": true, "locate": true, "whereis": true, "getfacl": true, "lsattr": true, "namei": true, "mv": true}
 
@@ -44,8 +58,8 @@ var readyOutputs = func() bool {
 		"echo": echo, "cat": cat, "tac": reverseLines, "rev": reverse, "tr": translate, "cut": cut, "head": head, "tail": head, "tee": tee, "base64": base64Tool, "base32": base32Tool, "gbase64": base64Tool, "b64decode": decodeTool, "b64encode": encodeTool, "openssl": openssl, "xxd": xxd, "od": encodeTool, "hexdump": encodeTool, "uudecode": decodeTool, "uuencode": encodeTool,
 		"gzip": zip, "gunzip": zip, "zcat": zip, "bzip2": zip, "bunzip2": zip, "bzcat": zip, "xz": zip, "unxz": zip, "xzcat": zip, "zstd": zip, "sed": sed, "grep": filter, "egrep": filter, "sort": filter, "uniq": filter, "nl": filter, "fold": filter, "awk": awk, "gawk": awk, "mawk": awk, "less": filter, "more": filter, "strings": filter, "pv": filter, "paste": filter, "tput": quiet, "pgrep": process, "pidof": process, "jq": filter, "iconv": filter, "dos2unix": filter, "unix2dos": filter, "expand": filter, "column": filter, "sponge": filter, "buffer": filter, "stdbuf": filter,
 		"which": which, "type": which, "basename": base, "dirname": dir, "readlink": same, "realpath": same, "seq": seq, "yes": yes, "true": nothing, "false": nothing, ":": nothing, "mkdir": nothing, "sleep": nothing, "chmod": nothing, "touch": nothing, "rm": nothing, "kill": nothing, "wait": nothing, "test": nothing, "[": nothing,
-		"curl": fetch, "wget": fetch, "fetch": fetch, "lwp-request": fetch, "lwp-download": fetch, "GET": fetch, "aria2c": fetch, "axel": fetch, "http": fetch, "https": fetch, "xh": fetch, "lynx": fetch, "links": fetch, "w3m": fetch, "elinks": fetch, "nc": net, "ncat": net, "netcat": net, "nc.openbsd": net, "nc.traditional": net, "socat": net, "telnet": net, "dig": net, "host": net, "nslookup": net, "whois": net, "finger": net, "tftp": fetch, "ftp": fetch, "scp": fetch, "aws": net, "gsutil": net, "s_client": net, "ssh": net, "nscurl": fetch, "pbpaste": paste, "xclip": paste, "xsel": paste, "wl-paste": paste,
-		"whoami": recon, "id": recon, "hostname": recon, "uname": quiet, "arch": quiet, "nproc": quiet, "tty": quiet, "lsb_release": quiet, "dpkg": quiet, "rpm": quiet, "go": quiet, "npm": quiet, "node": quiet, "ifconfig": recon, "ip": recon, "ps": recon, "w": recon, "who": recon, "last": recon, "netstat": recon, "ss": recon, "lsof": recon, "env": environ, "printenv": environ, "set": environ, "export": environ, "declare": environ, "history": recall, "cp": copyFile, "mv": copyFile, "install": copyFile, "ln": copyFile, "dd": dd, "tar": archive, "zip": archive, "7z": archive, "7za": archive, "gpg": filter, "security": secret, "pass": secret, "secret-tool": secret, "getent": recon, "ls": list, "find": list, "mktemp": temp, "date": quiet, "pwd": quiet, "shuf": filter, "bc": filter, "expr": filter, "unzip": extract, "git": nothing, "python": unknown, "perl": unknown, "ruby": unknown,
+		"curl": fetch, "wget": fetch, "fetch": fetch, "lwp-request": fetch, "lwp-download": fetch, "GET": fetch, "aria2c": fetch, "axel": fetch, "http": fetch, "https": fetch, "xh": fetch, "lynx": fetch, "links": fetch, "w3m": fetch, "elinks": fetch, "nc": net, "ncat": net, "netcat": net, "nc.openbsd": net, "nc.traditional": net, "socat": net, "telnet": net, "dig": net, "host": net, "nslookup": net, "whois": net, "finger": net, "tftp": fetch, "ftpget": fetch, "ftp": fetch, "scp": fetch, "aws": net, "gsutil": net, "s_client": net, "ssh": net, "nscurl": fetch, "tcpdump": recall, "tshark": recall, "dumpcap": recall, "pbpaste": paste, "xclip": paste, "xsel": paste, "wl-paste": paste,
+		"whoami": recon, "id": recon, "hostname": recon, "uname": quiet, "arch": quiet, "nproc": quiet, "tty": terminal, "lsb_release": quiet, "dpkg": quiet, "rpm": quiet, "go": quiet, "npm": quiet, "node": quiet, "ifconfig": recon, "ip": recon, "ps": recon, "w": recon, "who": recon, "last": recon, "netstat": recon, "ss": recon, "lsof": recon, "env": environ, "printenv": environ, "set": environ, "export": environ, "declare": environ, "history": recall, "cp": copyFile, "mv": copyFile, "install": copyFile, "ln": copyFile, "dd": dd, "tar": archive, "zip": archive, "7z": archive, "7za": archive, "gpg": filter, "security": secret, "pass": secret, "secret-tool": secret, "getent": recon, "ls": list, "find": list, "mktemp": temp, "date": quiet, "pwd": here, "shuf": filter, "bc": filter, "expr": filter, "unzip": extract, "git": repository, "python": unknown, "perl": unknown, "ruby": unknown,
 	}
 	return true
 }()
@@ -53,6 +67,15 @@ var readyOutputs = func() bool {
 func nothing(*Machine, *Call, *job) Value { return Value{} }
 
 func recon(*Machine, *Call, *job) Value { return Value{S: hole, Taint: Recon} }
+
+func terminal(*Machine, *Call, *job) Value { return Value{S: "/dev/tty"} }
+
+func here(m *Machine, _ *Call, _ *job) Value {
+	if m.cwd != "" && (m.cwd[0] == '/' || m.cwd[0] == '~') {
+		return Value{S: m.cwd}
+	}
+	return Value{S: "."}
+}
 
 func quiet(*Machine, *Call, *job) Value { return Value{S: hole} }
 
@@ -63,7 +86,20 @@ func process(_ *Machine, c *Call, _ *job) Value { // pidof auditd: the name stay
 	return Value{S: hole}
 }
 
-func environ(*Machine, *Call, *job) Value { return Value{S: hole, Taint: Env} }
+// repository is what git shows: files and their past.
+func repository(_ *Machine, c *Call, _ *job) Value {
+	if c.Sub("log") || c.Sub("show") || c.Sub("diff") {
+		return Value{S: hole, Taint: File}
+	}
+	return Value{}
+}
+
+func environ(_ *Machine, c *Call, _ *job) Value {
+	if c.Name == "printenv" && len(plainArgs(c)) > 0 { // one variable, not all
+		return Value{S: hole, Taint: Variable}
+	}
+	return Value{S: hole, Taint: Env}
+}
 
 func recall(*Machine, *Call, *job) Value { return Value{S: hole, Taint: Personal} }
 

@@ -11,6 +11,7 @@ func (m *Machine) record(c *Call, j *job) *Call {
 	c.In, c.Piped, c.Via = j.in.val, j.in.piped, c.Via|j.via
 	c.Writes, c.Reads, c.Env, c.Vars = j.writes, j.reads, j.env, j.vars
 	c.Start, c.End, c.Dir = j.start, j.end, m.cwd
+	c.Muted, c.Swapped = j.muted, j.swapped
 	if m.nested > 0 {
 		c.Start, c.End = m.origin[0], m.origin[1]
 	}
@@ -30,6 +31,9 @@ func (c *Call) weigh() {
 	c.ArgTaint, c.Source, c.Dest = 0, 0, 0
 	for i, a := range c.Args {
 		class := argClass(a.S)
+		if class&paths.Secret != 0 && i > 0 && c.Args[i-1].S == "-i" && keyOption[c.Name] {
+			class = 0 // the key it logs in with
+		}
 		if c.Dir != "" && len(a.S) > 1 && a.S[0] != '/' && a.S[0] != '~' && a.S[0] != '-' && len(a.S) < 64 {
 			class |= paths.Of(c.Dir+"/"+a.S) & guarded // cd /etc; cat shadow
 		}
@@ -42,6 +46,9 @@ func (c *Call) weigh() {
 		}
 	}
 }
+
+// keyOption are programs whose -i names the key to log in with.
+var keyOption = map[string]bool{"scp": true, "sftp": true, "ssh": true, "ssh-copy-id": true, "sshfs": true, "autossh": true, "rsync": true}
 
 // guarded are the meanings that a name keeps when it is relative to a folder.
 const guarded = paths.Secret | paths.Privilege | paths.Startup | paths.KeyGrant | paths.History | paths.Account | paths.Journal | paths.Guard | paths.Sluice

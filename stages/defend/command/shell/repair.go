@@ -17,6 +17,9 @@ func (m *Machine) repair(text string) *syntax.File {
 	if f, err := m.parse(m.lenient, text); err == nil && len(f.Stmts) > 0 {
 		return f
 	}
+	if len(text) > maxBroken {
+		return nil // each attempt reads it all again
+	}
 	for _, end := range [...]string{"\"", "'", "`", ")", "\n}", "\nfi", "\ndone"} {
 		if f, err := m.parse(m.parser, text+end); err == nil {
 			return f
@@ -52,7 +55,7 @@ func (m *Machine) unclosed(text string) *syntax.File {
 // is not known; "" if there are none.
 func untemplated(text string) string {
 	if !strings.Contains(text, "${{") {
-		return ""
+		return unnamed(text)
 	}
 	var b strings.Builder
 	for {
@@ -67,6 +70,32 @@ func untemplated(text string) string {
 		}
 		b.WriteString("$__template")
 	}
+}
+
+// maxPlaceholder is the longest <name of a value> that is taken for one.
+const maxPlaceholder = 40
+
+// unnamed returns text with the <placeholders> of a manual made variables whose value is not
+// known; "" if there are none. A shell would run none of such a line; all else that stands
+// in it is judged as usual.
+func unnamed(text string) string {
+	var b strings.Builder
+	some := false
+	for i := 0; i < len(text); i++ {
+		if text[i] == '<' && (i == 0 || text[i-1] != '<') && i+1 < len(text) && letters(text[i+1:i+2]) {
+			end := strings.IndexByte(text[i:], '>')
+			if end > 1 && end <= maxPlaceholder && strings.IndexAny(text[i+1:i+end], "<|&;$`'\"\\(){}\n") < 0 {
+				b.WriteString("$__template")
+				some, i = true, i+end
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	if !some {
+		return ""
+	}
+	return b.String()
 }
 
 // unquoted evaluates a text that does not parse as if it had no quotes: a stray quote
@@ -85,26 +114,34 @@ func (m *Machine) asCode(text string, via Via) {
 		return
 	}
 	j := job{via: via, start: 0, end: len(text)}
-	m.record(&Call{Name: "code", Given: "code"}, &j)
+	call := Call{Name: "code", Given: "code"}
+	if open := strings.IndexByte(text, '('); open > 0 && open < 24 { // system('id');
+		call.Args = append(m.room(1), Value{S: strings.TrimLeft(text[:open+1], " ;'\"<?ph=\n\t&|")})
+	}
+	m.record(&call, &j)
 	m.inspect(text, language{}, &j, len(m.trace.Calls)-1)
 }
 
 // maxFragments bounds how many pieces of a text that is no command line are looked at.
-const maxFragments = 48
+const maxFragments = 256
 
 // fragments evaluates the pieces of a text that does not parse, each for itself.
 func (m *Machine) fragments(text string, in stream, via Via) Value {
-	if m.depth >= 3 || len(text) > maxBroken {
+	if m.depth >= 3 {
 		return Value{S: hole, Taint: Unknown}
+	}
+	if n := len(text); n > maxBroken {
+		m.trace.Problems |= TooMuch
+		text = text[:maxBroken/2] + "\n" + text[n-maxBroken/2:]
 	}
 	m.depth++
 	defer func() { m.depth-- }()
-	count := 0
-	for piece := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == ';' || r == '|' || r == '&' }) {
-		if count++; count > maxFragments {
-			m.trace.Problems |= TooMuch
-			break
-		}
+	pieces := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == ';' || r == '|' || r == '&' })
+	if n := len(pieces); n > maxFragments { // what is hidden stands at the end
+		m.trace.Problems |= TooMuch
+		pieces = append(pieces[:maxFragments/2], pieces[n-maxFragments/2:]...)
+	}
+	for _, piece := range pieces {
 		piece = strings.Trim(piece, " \t`()")
 		f, err := m.parse(m.parser, piece)
 		if err != nil {

@@ -13,6 +13,10 @@ func (m *Machine) call(c *syntax.CallExpr, j *job) Value {
 	args := m.words(c.Args)
 	if len(args) > 0 && len(c.Args) > 0 {
 		j.obscured = obscured(c.Args[0])
+		if n := scheduled(args); n > 0 {
+			args = args[n:]
+			j.via |= ViaSched
+		}
 	}
 	if len(args) == 0 {
 		for _, a := range c.Assigns {
@@ -68,6 +72,10 @@ func (m *Machine) run(args []Value, j job) Value {
 	for range maxWrappers {
 		if len(args) == 0 || m.over() {
 			return Value{}
+		}
+		if rest, ok := banged(args[0].S); ok {
+			j.via |= ViaEscape
+			args = append(append(m.room(len(args)), Value{rest, args[0].Taint}), args[1:]...)
 		}
 		*c = Call{Args: args[1:], Given: args[0].S, Obscured: j.obscured || j.via&ViaHidden != 0}
 		c.Name = m.name(args[0], c)
@@ -161,13 +169,21 @@ func (m *Machine) program(c *Call, j *job) Value {
 	if rec.Name == "" && len(c.Args) == 0 && c.Given == "" {
 		return Value{}
 	}
-	if kind, ok := languages[rec.Name]; ok {
+	m.carried(c, j)
+	m.smuggled(c, j)
+	if senders[c.Name] {
+		m.sent(c, at)
+	}
+	if compilers[c.Name] {
+		m.compile(c, j, at)
+	}
+	if kind, ok := languages[c.Name]; ok {
 		return m.interpret(kind, c, j, at)
 	}
-	if fn, ok := builtins[rec.Name]; ok {
+	if fn, ok := builtins[c.Name]; ok {
 		return fn(m, c, j, at)
 	}
-	m.stdinCode(rec)
+	m.stdinCode(&m.trace.Calls[at])
 	m.runner(c, j)
 	m.execFile(c.Given, c, j, at)
 	return m.output(c, j)
@@ -206,6 +222,9 @@ func (m *Machine) execFile(path string, c *Call, j *job, at int) {
 func (m *Machine) script(v Value, j *job, at int) Value {
 	m.trace.Calls[at].ScriptTaint |= v.Taint
 	m.trace.Calls[at].Stored = true
+	if strings.HasPrefix(v.S, "\x7fELF") {
+		m.trace.Calls[at].ScriptTaint |= Decoded // a program put together from text
+	}
 	if strings.Trim(v.S, hole+" \n\t") == "" {
 		return Value{S: hole, Taint: FromShell | v.Taint&Net}
 	}

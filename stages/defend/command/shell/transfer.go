@@ -43,13 +43,7 @@ func fetch(m *Machine, c *Call, j *job) Value {
 			name = path.Join(dir.S, name)
 		}
 	}
-	if v, ok := value(c.Args, "-r", "-l"); ok && c.Name == "tftp" {
-		m.store(v.S, Value{S: hole, Taint: Net | File}, false)
-	}
-	if c.Name == "scp" || c.Name == "tftp" || c.Name == "ftp" {
-		if n := len(args); n >= 2 {
-			m.store(args[n-1].S, v, false)
-		}
+	if m.ftp(c, args, v) {
 		return v
 	}
 	if saves {
@@ -57,6 +51,34 @@ func fetch(m *Machine, c *Call, j *job) Value {
 		return Value{Taint: Net}
 	}
 	return v
+}
+
+// ftp notes where scp, ftp and their kin put what they fetch; false if c is none of them.
+func (m *Machine) ftp(c *Call, args []Value, v Value) bool {
+	fetched := Value{S: hole, Taint: Net | File}
+	switch c.Name {
+	case "ftpget":
+		for _, a := range args[min(1, len(args)):] {
+			m.store(a.S, fetched, false)
+		}
+		return true
+	case "tftp": // tftp -g -r x host, tftp host -c get x
+		if name, ok := value(c.Args, "-r", "-l"); ok {
+			m.store(name.S, fetched, false)
+		}
+		for i, a := range args {
+			if a.S == "get" && i+1 < len(args) {
+				m.store(args[i+1].S, fetched, false)
+			}
+		}
+	case "scp", "ftp":
+	default:
+		return false
+	}
+	if n := len(args); n >= 2 {
+		m.store(args[n-1].S, v, false)
+	}
+	return true
 }
 
 // documentOf is where wget writes: -O file, -O- or -qO-.
@@ -131,7 +153,7 @@ func archive(m *Machine, c *Call, j *job) Value {
 	if c.Class&paths.Secret != 0 {
 		v.Taint |= Secret
 	}
-	if c.Class&(paths.Home|paths.Personal|paths.Account|paths.History|paths.Mail|paths.Root) != 0 {
+	if c.Class&(paths.Home|paths.Personal|paths.Account|paths.History|paths.Mail|paths.Root) != 0 || hasAny(c.Args, "/etc", "/etc/", "/root", "/var/lib/mysql", "/var/mail") {
 		v.Taint |= Personal
 	}
 	for _, a := range plainArgs(c) {
@@ -150,4 +172,27 @@ func archive(m *Machine, c *Call, j *job) Value {
 
 func extract(m *Machine, c *Call, j *job) Value {
 	return Value{S: hole, Taint: j.in.val.Taint | Unknown}
+}
+
+// senders take the names of files that they send away.
+var senders = map[string]bool{"curl": true, "wget": true, "nc": true, "ncat": true, "scp": true, "rsync": true, "mail": true, "mutt": true, "aws": true, "gsutil": true, "rclone": true, "sftp": true, "ftp": true, "http": true, "smbclient": true}
+
+// sent notes where the contents of the files come from that c is told to send, if the line
+// itself has written them.
+func (m *Machine) sent(c *Call, at int) {
+	if len(m.files) == 0 {
+		return
+	}
+	for _, a := range c.Args {
+		name := a.S
+		if i := strings.LastIndexByte(name, '@'); i >= 0 && strings.IndexByte(name, ':') < 0 {
+			name = name[i+1:]
+		}
+		if len(name) < 2 || name[0] == '-' {
+			continue
+		}
+		if v, ok := m.stored(name); ok {
+			m.trace.Calls[at].ArgTaint |= v.Taint & (Secret | Personal | Env | Token)
+		}
+	}
 }

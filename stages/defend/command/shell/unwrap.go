@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -75,6 +76,49 @@ func afterDashes(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	return nil, nil
 }
 
+// afterVerb finds the command behind exec, run or shell: bundle exec rake, adb shell rm.
+func afterVerb(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	for i, a := range c.Args {
+		switch a.S {
+		case "exec", "run", "shell", "record", "stat", "trace":
+			w := wrapper{values: "npesotF", long: "name env package extra with python group directory"}
+			rest := w.options(c.Args[i+1:], &job{})
+			if c.Name == "aws-vault" && len(rest) > 2 {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 && rest[0].S == "--" {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 {
+				return rest, nil
+			}
+			return nil, func(m *Machine) Value { return m.output(c, j) }
+		}
+		if a.S != "" && a.S[0] != '-' {
+			break
+		}
+	}
+	return nil, func(m *Machine) Value { return m.output(c, j) }
+}
+
+// called is npx -c and flock -c, whose value is a command line.
+func called(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	if v, ok := value(c.Args, "-c", "--call", "--command"); ok {
+		return nil, text(v, j, ViaWrapper)
+	}
+	return nil, nil
+}
+
+// netns is ip netns exec.
+func netns(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
+	for i, a := range c.Args {
+		if a.S == "exec" && i > 0 && (c.Args[i-1].S == "netns" || c.Args[i-1].S == "vrf") && i+2 < len(c.Args) {
+			return c.Args[i+2:], nil
+		}
+	}
+	return nil, func(m *Machine) Value { return m.output(c, j) }
+}
+
 // sshProxy is ssh -o ProxyCommand=… and LocalCommand, which run on this machine.
 func sshProxy(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 	for _, a := range c.Args {
@@ -103,6 +147,13 @@ func xargs(m *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 		rest = []Value{{S: "echo"}}
 	}
 	in := j.in.val
+	if i := slices.IndexFunc(rest, func(v Value) bool { return v.S == ":::" }); i >= 0 && c.Name == "parallel" {
+		parts := []Value{{joinFields(rest[:i], " ") + " " + joinFields(rest[i+1:], " "), 0}}
+		if i == 0 {
+			parts = rest[1:]
+		}
+		return nil, text(Value{S: joinFields(parts, "\n")}, j, ViaXargs)
+	}
 	if !j.in.piped {
 		if v, ok := value(c.Args, "-a", "--arg-file"); !ok || v.S == "/dev/null" {
 			return rest, nil
@@ -176,9 +227,13 @@ func find(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 		found.S += "/" + strings.ReplaceAll(v.S, "*", hole)
 	}
 	var runs [][]Value
+	asks := false
 	for i := 0; i < len(args); i++ {
 		switch args[i].S {
-		case "-exec", "-execdir", "-ok", "-okdir", "-x", "--exec", "-X":
+		case "-ok", "-okdir":
+			asks = true
+			fallthrough
+		case "-exec", "-execdir", "-x", "--exec", "-X":
 			if c.Name != "fd" && args[i].S[0] == '-' && len(args[i].S) < 3 {
 				continue
 			}
@@ -200,7 +255,9 @@ func find(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 		}
 	}
 	job := *j
-	job.via |= ViaFind
+	if job.via |= ViaFind; asks {
+		job.via |= ViaAsked
+	}
 	return nil, func(m *Machine) Value {
 		for _, cmd := range runs {
 			m.run(cmd, job)
@@ -222,7 +279,8 @@ func container(_ *Machine, c *Call, j *job) ([]Value, func(*Machine) Value) {
 			break
 		}
 	}
-	none := func(m *Machine) Value { return m.output(&Call{Name: "docker"}, j) }
+	whole := *c
+	none := func(m *Machine) Value { return m.output(&whole, j) }
 	if verb < 0 {
 		return nil, none
 	}

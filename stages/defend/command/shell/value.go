@@ -22,7 +22,7 @@ const Hole = paths.Hole
 const hole = string(rune(Hole))
 
 // Taint says where data came from. It is a set.
-type Taint uint16
+type Taint uint32
 
 // The origins.
 const (
@@ -39,6 +39,8 @@ const (
 	Typed                       // typed by a person
 	Encoded                     // went through an encoder
 	System                      // contents of system configuration
+	Variable                    // a variable that the line does not set
+	Token                       // what a program prints to be let in elsewhere
 )
 
 // Value is text that is known except for its holes, and where it came from.
@@ -80,6 +82,8 @@ const (
 	ViaStored                  // from a file that the line wrote
 	ViaLoop                    // repeated
 	ViaEscape                  // from a program's command language: an editor, a pager
+	ViaAsked                   // after a person has said yes: find -ok
+	ViaSpace                   // in namespaces of its own: unshare, nsenter
 )
 
 // Write is one file that a command writes to.
@@ -123,6 +127,9 @@ type Call struct {
 	Dir string
 	// Stored says that it runs a file which the line itself wrote.
 	Stored bool
+	// Muted says that its errors are thrown away; Swapped that its input is the terminal or
+	// one of its own outputs, as in sh 0<&2: a shell wants a person to talk to.
+	Muted, Swapped bool
 	// ScriptTaint is where the code that the command runs came from.
 	ScriptTaint Taint
 }

@@ -116,7 +116,7 @@ func (m *Machine) lookup(name string) (Value, bool) {
 		}
 		return Value{S: ""}, false
 	}
-	return Value{S: hole, Taint: Env}, false
+	return Value{S: hole, Taint: Variable}, false
 }
 
 func (m *Machine) rest() []Value {

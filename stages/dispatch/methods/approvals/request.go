@@ -58,8 +58,14 @@ func (f *Family) execRequest(ctx context.Context, e *pipeline.Envelope) error {
 		Channel: p.Channel, To: p.To, AccountID: p.AccountID, ThreadID: p.ThreadID, Scope: p.Scope,
 		Command: p.Command, Argv: p.CommandArgv, Env: p.Env, Cwd: p.Cwd, Host: p.Host, NodeID: p.NodeID,
 		Security: p.Security, AskMode: p.Ask, Warning: p.WarningText, ResolvedPath: p.ResolvedPath, Plan: p.SystemRunPlan,
-		OneShot: len(p.UnavailableDecisions) > 0, NoRouteNeeded: p.RequireDeliveryRoute != nil && !*p.RequireDeliveryRoute,
+		OneShot: len(p.UnavailableDecisions) > 0 || doubted(e), NoRouteNeeded: p.RequireDeliveryRoute != nil && !*p.RequireDeliveryRoute,
 		Quiet: p.SuppressDelivery})
+}
+
+// doubted reports that the defender wants e seen by an operator now: a standing grant
+// does not answer for it, and none can be given.
+func doubted(e *pipeline.Envelope) bool {
+	return e.Decision != nil && e.Decision.Action > pipeline.Allow
 }
 
 // pluginParams are the params of plugin.approval.request. mcpTool and

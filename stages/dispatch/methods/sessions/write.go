@@ -70,6 +70,8 @@ func (f *Family) create(_ context.Context, e *pipeline.Envelope) error {
 
 func (f *Family) checkCreate(p *createParams) error {
 	switch {
+	case p.Message != "" && p.Task != "":
+		return frames.Invalid("sessions.create takes message or task, not both")
 	case p.CWD != "" && !strings.HasPrefix(p.CWD, "/"):
 		return frames.Invalid("sessions.create cwd must be absolute")
 	case p.CWD != "" || p.Worktree:
@@ -261,6 +263,7 @@ func (f *Family) remove(_ context.Context, e *pipeline.Envelope) error {
 		f.deps.Runs.Abort(key, "", "delete")
 		return frames.Unavailable(500, "Session %s is still active; try again.", key)
 	}
+	f.deps.Runs.Abort(key, "", "delete") // what is on its way to the lane goes with it
 	var gone *storage.SessionRow
 	f.effect(e, key, func(tx storage.Tx, row *storage.SessionRow, found bool) (any, bool, error) {
 		answer := map[string]any{"ok": true, "key": key, "deleted": found, "archived": []string{}}

@@ -30,9 +30,8 @@ type Deps struct {
 	// Hold keeps back what a write would do to its own author, such as closing the
 	// connections of a replaced secret, until the result is called; nil keeps nothing.
 	Hold func() (release func())
-	// Written is told of each write of the file and who asked for it, before the answer; nil
-	// is told nothing.
-	Written func(ctx context.Context, by string)
+	// Guard runs each write of the file, for who asked for it; nil runs it by itself.
+	Guard func(ctx context.Context, by string, write func() error) error
 }
 
 // Family holds the handlers.

@@ -61,11 +61,10 @@ func (f *Family) set(ctx context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	res, err := f.deps.Manager.Set(p.request())
+	res, err := f.guarded(ctx, e, p, f.deps.Manager.Set)
 	if err != nil {
 		return refusal(err)
 	}
-	f.written(ctx, e)
 	return e.AnswerValue(res)
 }
 
@@ -75,14 +74,13 @@ func (f *Family) patch(ctx context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	res, err := f.deps.Manager.Patch(p.request())
+	res, err := f.guarded(ctx, e, p, f.deps.Manager.Patch)
 	if err != nil {
 		return refusal(err)
 	}
 	if res.Noop {
 		return e.AnswerValue(res)
 	}
-	f.written(ctx, e)
 	// Only what this patch changed; a key that was set back needs no restart any more.
 	pending := f.deps.Manager.Status().RestartPending
 	waiting := slices.DeleteFunc(slices.Clone(res.RestartPaths), func(key string) bool { return !slices.Contains(pending, key) })
@@ -96,11 +94,10 @@ func (f *Family) apply(ctx context.Context, e *pipeline.Envelope) error {
 	if err != nil {
 		return err
 	}
-	res, err := f.deps.Manager.Apply(p.request())
+	res, err := f.guarded(ctx, e, p, f.deps.Manager.Apply)
 	if err != nil {
 		return refusal(err)
 	}
-	f.written(ctx, e)
 	return f.answer(e, "config.apply", p, res, f.deps.Manager.Status().RestartPending)
 }
 
@@ -123,10 +120,19 @@ func (f *Family) writing(e *pipeline.Envelope) (*writeParams, error) {
 	return p, nil
 }
 
-func (f *Family) written(ctx context.Context, e *pipeline.Envelope) {
-	if f.deps.Written != nil {
-		f.deps.Written(ctx, e.Peer.Identity)
+// guarded makes one write of the file.
+func (f *Family) guarded(ctx context.Context, e *pipeline.Envelope, p *writeParams, write func(config.WriteRequest) (*config.WriteResult, error)) (res *config.WriteResult, err error) {
+	run := func() error {
+		var err error
+		res, err = write(p.request())
+		return err
 	}
+	if f.deps.Guard == nil {
+		err = run()
+		return res, err
+	}
+	err = f.deps.Guard(ctx, e.Peer.Identity, run)
+	return res, err
 }
 
 // answer is the answer of patch and apply; waiting are the keys that need a restart.
