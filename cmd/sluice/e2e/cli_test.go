@@ -120,6 +120,7 @@ func lookup(doc any, path string) (any, bool) {
 
 // TestCLI drives openclaw 2026.9.6: the commands a person uses and a call of every read method.
 func TestCLI(t *testing.T) {
+	t.Parallel()
 	g := startGateway(t, options{capture: "cli"})
 	c := newCLI(t, env.clients, g)
 	for _, cmd := range []command{
@@ -168,6 +169,7 @@ func TestCLI(t *testing.T) {
 // TestFebruaryCLI drives openclaw 2026.2.26, which speaks protocol 3 and checks every frame against
 // closed schemas.
 func TestFebruaryCLI(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("the real 2026.9.6 gateway refuses protocol 3; nothing to record")
 		return

@@ -8,5 +8,8 @@
 // (E2E_TARGET=openclaw ./run.sh -run TestProbes -update). Where sluice differs on purpose, the test
 // names the line and says why.
 //
+// Tests that mostly wait run in parallel, each with a gateway of its own, after those that measure time,
+// memory or crashes.
+//
 // The package holds tests only; this file exists so that the folder is a package without the tag.
 package e2e

@@ -19,8 +19,9 @@ import (
 
 // TestPolicyByClient: the openclaw CLI changes the defender's thresholds of a running gateway by
 // config.patch, which is no integrity alert; a client without operator.admin changes nothing; an edit by
-// hand is an alert that `openclaw health` shows, and everything is reviewed from then on.
+// hand is an alert that `openclaw health` shows, and everything is stopped until `sluice integrity accept`.
 func TestPolicyByClient(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("about sluice's own configuration")
 		return
@@ -85,7 +86,20 @@ func TestPolicyByClient(t *testing.T) {
 	harmless.code, harmless.text = 1, []string{"DEFENDER_BLOCKED", "host integrity: the configuration changed"} // 55 is above 40
 	oc.check(t, harmless)
 
-	if got := actions(journal(t, g, ledger.Filter{Kind: ledger.KindIntegrity})); got != "baseline accepted changed" {
+	// Until an operator takes the file as it is.
+	r := run(t, time.Minute, []string{fmt.Sprintf("SLUICE_GATEWAY_LISTEN=127.0.0.1:%d", g.port), "SLUICE_GATEWAY_AUTH_TOKEN=" + token},
+		env.sluice, "integrity", "accept", "--state", g.state)
+	if r.code != 0 {
+		t.Fatalf("sluice integrity accept: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	harmless = send("hello")
+	harmless.want = []string{"status=\"started\""}
+	oc.check(t, harmless)
+	if w := healthWarnings(t, c); w != "" {
+		t.Errorf("after the acceptance health warns: %s", w)
+	}
+
+	if got := actions(journal(t, g, ledger.Filter{Kind: ledger.KindIntegrity})); got != "baseline accepted changed accepted" {
 		t.Errorf("integrity in the ledger: %s", got)
 	}
 	changed := journal(t, g, ledger.Filter{Kind: ledger.KindPolicy, Action: "configured"})

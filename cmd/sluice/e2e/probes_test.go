@@ -27,6 +27,7 @@ func probe(tb testing.TB, g *gateway, script string, wantCode int, deadline time
 // TestProbes compares, line by line, what the probes print here with what they printed for the real
 // gateway.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	own := func(name string) string { return filepath.Join(env.pkg, "probes", name+".mjs") }
 	shared := func(name string) string { return filepath.Join(env.tools, name+".mjs") }
 	for _, p := range []struct {
@@ -50,6 +51,7 @@ func TestProbes(t *testing.T) {
 		{name: "approvals", script: approvalsScript(t), rules: approvalsRules},
 	} {
 		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
 			g := startGateway(t, options{capture: "probe_" + p.name})
 			out := probe(t, g, p.script, p.code, 4*time.Minute)
 			compareGolden(t, p.name, out, p.rules...)
@@ -160,6 +162,7 @@ var approvalsMoreRules = []rule{
 // TestLimits runs the probe of limits: sockets before hello, delays and lockouts of failed
 // authentication, sizes, budgets. It names fixed ports, so a copy with free ones runs.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	g := startGateway(t, options{capture: "probe_limits", trustedProxies: []string{"127.0.0.1"}})
 	script := copied(t, "limits.mjs", "127.0.0.1:18812", "127.0.0.1:"+strconv.Itoa(g.proxyPort), "127.0.0.1:18811", "127.0.0.1:"+strconv.Itoa(g.port))
 	out := probe(t, g, script, 0, 3*time.Minute)

@@ -118,18 +118,17 @@ func (c *client) texts(tb testing.TB, key string) []string {
 	return h.texts()
 }
 
-// journal reads the ledger of a gateway from its folder, as `sluice ledger` does, and checks it.
+// journal has `sluice ledger verify` check a gateway's ledger and reads it from its folder.
 func journal(tb testing.TB, g *gateway, f ledger.Filter) []ledger.Entry {
 	tb.Helper()
+	if r := run(tb, time.Minute, nil, env.sluice, "ledger", "verify", "--state", g.state); r.code != 0 {
+		tb.Errorf("sluice ledger verify: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
 	r, err := ledger.OpenReader(filepath.Join(g.state, "ledger"))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer r.Close()
-	report, err := r.Verify(tb.Context(), nil)
-	if err != nil || !report.OK() {
-		tb.Errorf("ledger verify: %v, %v", report.Problems, err)
-	}
 	f.Limit = 10_000
 	list, err := r.List(tb.Context(), f)
 	if err != nil {
@@ -149,6 +148,7 @@ func actions(list []ledger.Entry) string {
 // TestReview: a stranger's suspicious message over a hook waits for an operator, who decides with the
 // openclaw CLI or with OpenClaw's own gateway client. It runs when allowed, and else never.
 func TestReview(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("the real gateway reviews nothing")
 		return
@@ -239,6 +239,7 @@ func TestReview(t *testing.T) {
 // TestBlocked: what a person reads who sends a forbidden message with the CLI, and that the evidence
 // is where the message says.
 func TestBlocked(t *testing.T) {
+	t.Parallel()
 	if env.real {
 		t.Log("the real gateway blocks nothing")
 		return
