@@ -1,10 +1,6 @@
 package defend
 
-import (
-	"slices"
-
-	"sluice/frames"
-)
+import "sluice/frames"
 
 // judged are the methods whose frames are judged: those that start or steer work, run a
 // command, ask for one to be approved, let text leave, or change what is allowed. Frames of all other known
@@ -128,11 +124,6 @@ var outbound = map[string]bool{"send": true, "poll": true, "message.action": tru
 // asking are the judged methods that put their content before an operator themselves: a
 // review of them would ask the same person twice.
 var asking = map[string]bool{"exec.approval.request": true, "plugin.approval.request": true}
-
-// Judges reports whether frames of that method are judged; those of unknown ones are.
-func Judges(method string) bool {
-	return frames.LookupMethod([]byte(method)) == nil || slices.Contains(judged, method)
-}
 
 // judgedMethods returns the table by Method.Index.
 func judgedMethods() []bool {
