@@ -78,7 +78,7 @@ func (g *Gateway) buildOuterStages(snap *config.Snapshot) (err error) {
 		Inject: func(ctx context.Context, e *pipeline.Envelope, stage string) bool {
 			return g.pipe.Inject(ctx, e, stage)
 		},
-		Policy: g.sessionPolicy, AgentExists: g.agentExists, Log: g.log}); err != nil {
+		Policy: g.sessionPolicy, AgentExists: g.agentExists, Superseded: g.defence.broker.AbortSession, Log: g.log}); err != nil {
 		return err
 	}
 	scorers, err := g.defenders(snap)
