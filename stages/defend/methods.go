@@ -36,6 +36,15 @@ var judged = []string{
 	"plugins.install", "plugins.setEnabled", "plugins.reload", "secrets.store.set", "secrets.store.delete",
 }
 
+// acting are the judged methods that do something whatever text they carry, or none: who
+// may do it, and in which turn, is judged in any case.
+var acting = map[string]bool{
+	"node.invoke": true, "computer.invoke": true, "environments.session.exec": true, "terminal.input": true, "tools.invoke": true,
+	"mcp.app.callTool": true, "browser.request": true, "plugins.sessionAction": true, "board.action": true, "talk.client.toolCall": true,
+	"nativeHook.invoke": true, "send": true, "poll": true, "message.action": true, "cron.add": true, "cron.update": true, "update.run": true,
+	"sessions.github.publish": true, "skills.install": true, "sessions.catalog.startTerminal": true, "terminal.upload": true,
+}
+
 // administrative are the judged methods that change what is allowed. Their content is
 // configuration and not text; what is judged is who asks, and in which session's turn.
 var administrative = map[string]bool{
