@@ -78,8 +78,8 @@ func (g *Gateway) buildHTTP(snap *config.Snapshot) (err error) {
 	return nil
 }
 
-// readiness is what /readyz says: ready means that requests are answered and writes
-// reach the disk.
+// readiness is what /readyz says: ready means that requests are answered, and that writes
+// and evidence reach the disk.
 func (g *Gateway) readiness() rest.Readiness {
 	r := rest.Readiness{Ready: g.ready.Load(), Failing: []string{}, UptimeMs: g.loop.Uptime().Milliseconds(), EventLoop: g.loop.Snapshot()}
 	if !r.Ready {
@@ -90,6 +90,9 @@ func (g *Gateway) readiness() rest.Readiness {
 	}
 	if h := g.store.Health(); h.Degraded != "" {
 		r.Ready, r.Failing = false, append(r.Failing, "storage")
+	}
+	if g.defence.ledger.Failing() != "" {
+		r.Ready, r.Failing = false, append(r.Failing, "ledger")
 	}
 	return r
 }

@@ -36,7 +36,7 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 	s.announce(e, a, d)
 	switch {
 	case blocked:
-		return s.refuse(e, refusal(CodeBlocked, "blocked by the defender: "+topReason(d), d, proof)), false
+		return s.refuse(e, refusal(CodeBlocked, "blocked by the defender: "+topReason(d)+s.entryNote(proof), d, proof)), false
 	case passes:
 		s.enter(e, a.SessionKey)
 		return nil, false
@@ -44,7 +44,7 @@ func (s *Stage) conclude(cfg *Config, e *pipeline.Envelope, a *Action, d *pipeli
 		s.stats.Asked.Add(1)
 		return nil, true
 	}
-	return s.refuse(e, refusal(CodeReview, "the defender asks for a review: "+topReason(d)+
+	return s.refuse(e, refusal(CodeReview, "the defender asks for a review: "+topReason(d)+s.entryNote(proof)+
 		"; defend.review is \"refuse\": set it to \"approve\" to have operators asked", d, proof)), false
 }
 
@@ -89,6 +89,17 @@ func (s *Stage) turn(e *pipeline.Envelope) {
 		return
 	}
 	s.enter(e, e.SessionKey)
+}
+
+// entryNote names the ledger's entry in an error's text: the real CLI shows nothing else.
+func (s *Stage) entryNote(p proof) string {
+	switch {
+	case p.entry != 0:
+		return fmt.Sprintf(" (ledger entry %d)", p.entry)
+	case s.deps.Journal != nil:
+		return " (its ledger entry could not be written)"
+	}
+	return ""
 }
 
 // content is all that was judged, for the ledger.

@@ -117,8 +117,6 @@ type Stage struct {
 	deps   Deps
 	judged []bool // by Method.Index
 	ledger *quarantine
-	// journalFailed is why the last line could not be written.
-	journalFailed atomic.Pointer[string]
 
 	slots   chan *job
 	writers chan struct{} // holds one for each piece of evidence that is being written
@@ -126,6 +124,7 @@ type Stage struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 
+	late  atomic.Bool // the last evidence was not written in time
 	stats Stats
 }
 
@@ -168,6 +167,9 @@ func (s *Stage) Start(context.Context) error {
 	if err := s.ledger.open(); err != nil {
 		return err
 	}
+	if s.ledger.on() {
+		s.wg.Go(func() { s.ledger.watch(s.ctx) })
+	}
 	for range cfg.Concurrency {
 		s.wg.Go(s.slot)
 	}
@@ -191,10 +193,11 @@ func (s *Stage) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Health implements pipeline.Healther: evidence cannot be written.
+// Health implements pipeline.Healther: evidence cannot be written. The journal's health is
+// its owner's to say.
 func (s *Stage) Health() string {
-	if why := s.journalFailed.Load(); why != nil {
-		return "ledger: " + *why
+	if s.late.Load() {
+		return "ledger: " + errSlowDisk.Error()
 	}
 	return s.ledger.health()
 }

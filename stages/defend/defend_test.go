@@ -179,11 +179,17 @@ func TestDefenderFails(t *testing.T) {
 
 // TestBusy: at the bound the sender is told, and nothing passes unjudged.
 func TestBusy(t *testing.T) {
-	release := make(chan struct{})
+	release, judging := make(chan struct{}), make(chan struct{}, 8)
 	g := mustGateway(t, func(c *defend.Config) { c.Concurrency, c.Queue = 1, 1 },
-		fakeDefender(func(context.Context, *defend.Action, *defend.Findings) error { <-release; return nil }))
+		fakeDefender(func(context.Context, *defend.Action, *defend.Findings) error {
+			judging <- struct{}{}
+			<-release
+			return nil
+		}))
 	const n = 8
-	for range n {
+	g.submit("chat.send", `{"message":"hi"}`)
+	<-judging // the slot is taken; one more waits, and the others find no place
+	for range n - 1 {
 		g.submit("chat.send", `{"message":"hi"}`)
 	}
 	refused := 0

@@ -75,15 +75,14 @@ func (s *Stage) write(a *Action, d *pipeline.Decision, blocked, passes bool) (p 
 		return p
 	}
 	s.stats.Journaled.Add(1)
-	s.journalFailed.Store(nil)
+	s.late.Store(false)
 	return p
 }
 
 // unwritten notes that a decision is not in the ledger, or not yet.
 func (s *Stage) unwritten(a *Action, d *pipeline.Decision, err error) {
 	s.stats.JournalFailed.Add(1)
-	why := err.Error()
-	s.journalFailed.Store(&why)
+	s.late.Store(errors.Is(err, errSlowDisk))
 	s.deps.Log.Error("a decision is missing in the ledger; the verdict stands", "source", a.Source, "id", s.id(a), "action", d.Action.String(), "err", err)
 }
 

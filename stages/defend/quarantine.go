@@ -1,6 +1,7 @@
 package defend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -161,6 +162,30 @@ func (q *quarantine) fail(err error) error {
 	why := err.Error()
 	q.failed.Store(&why)
 	return err
+}
+
+// retryEvidence is how often a folder that failed is tried again.
+const retryEvidence = 5 * time.Second
+
+// watch tries a folder that failed until it is well, so that health does not speak of a
+// full disk long after there is room again.
+func (q *quarantine) watch(ctx context.Context) {
+	tick := time.NewTicker(retryEvidence)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		why := q.failed.Load()
+		if why == nil {
+			continue
+		}
+		if temp, err := q.writeTemp([]byte("{}")); err == nil && os.Remove(temp) == nil {
+			q.failed.CompareAndSwap(why, nil)
+		}
+	}
 }
 
 func (q *quarantine) writeTemp(body []byte) (string, error) {

@@ -35,10 +35,14 @@ type response struct {
 	OK      bool           `json:"ok"`
 	Payload jsontext.Value `json:"payload"`
 	Error   *struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
+		Code    string         `json:"code"`
+		Message string         `json:"message"`
+		Details jsontext.Value `json:"details"`
 	} `json:"error"`
 }
+
+// details decodes the details of an error.
+func (r *response) details(out any) error { return json.Unmarshal(r.Error.Details, out) }
 
 type event struct {
 	Event   string         `json:"event"`

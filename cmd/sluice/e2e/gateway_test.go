@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,10 +24,12 @@ type gateway struct {
 }
 
 type options struct {
-	capture        string   // name of the capture; "" starts no proxy
-	trustedProxies []string // addresses whose forwarded headers count
-	environ        []string // more environment for the server
-	flags          []string // more flags for sluice
+	capture        string         // name of the capture; "" starts no proxy
+	trustedProxies []string       // addresses whose forwarded headers count
+	environ        []string       // more environment for the server
+	flags          []string       // more flags for sluice
+	config         map[string]any // more of sluice's configuration, by dotted key
+	wrap           []string       // a command that runs the server; its $0 is the state folder
 }
 
 func (g *gateway) url() string { return "ws://127.0.0.1:" + strconv.Itoa(g.port) }
@@ -80,6 +83,9 @@ func launchSluice(tb testing.TB, g *gateway) *proc {
 	tb.Helper()
 	sluiceConfig(tb, g)
 	args := []string{env.sluice, "serve", "--listen", "127.0.0.1:" + strconv.Itoa(g.port), "--state", g.state, "--token", token}
+	if len(g.options.wrap) > 0 {
+		args = slices.Concat(g.options.wrap, []string{g.state}, args)
+	}
 	return start(tb, "sluice", g.options.environ, append(args, g.options.flags...)...)
 }
 

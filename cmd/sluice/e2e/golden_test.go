@@ -30,6 +30,7 @@ var everywhere = []rule{
 	{`"(recoveryScope|recoveryMigrationAllowed)":("<key>"|true)`, "", true, "optional hello fields for the Control UI's key recovery, which sluice has not"},
 	{`,+([}\]])`, "$1", true, "what the rule above leaves"},
 	{`,,+`, ",", true, "what the rule above leaves"},
+	{`/[^" ]*/sluice-e2e-\d+/state-\d+`, "<state>", true, "the state folder"},
 	{`[ \t]+$`, "", true, "trailing blanks"},
 }
 

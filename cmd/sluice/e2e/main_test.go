@@ -146,3 +146,17 @@ func first(values ...string) string {
 	}
 	return ""
 }
+
+// leftOut reports whether a setting leaves the test out, for a machine that cannot run it. Where CI is
+// set nothing is left out.
+func leftOut(tb testing.TB, setting string) bool {
+	tb.Helper()
+	if os.Getenv(setting) != "1" {
+		return false
+	}
+	if os.Getenv("CI") != "" {
+		tb.Fatalf("%s=1 leaves this out, and CI is set", setting)
+	}
+	tb.Logf("left out: %s=1", setting)
+	return true
+}

@@ -46,6 +46,8 @@ func TestProbes(t *testing.T) {
 		{name: "pairing", script: shared("pairing"), code: 1, rules: pairingRules},
 		{name: "gwclient", script: shared("gwclient"), rules: gwclientRules},
 		{name: "chat", script: shared("chat"), rules: chatRules},
+		{name: "approvals-more", script: own("approvals"), rules: approvalsMoreRules},
+		{name: "approvals", script: approvalsScript(t), rules: approvalsRules},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			g := startGateway(t, options{capture: "probe_" + p.name})
@@ -106,22 +108,61 @@ var chatRules = []rule{
 	{`^\{.*"connect.challenge":1.*\n|^pings .*\n`, "", true, "counts"},
 }
 
+// approvalsScript is the shared probe. Sluice's agent has no tools, so that nothing of its own asks for
+// an approval; the copy for it does not wait the full time for that.
+func approvalsScript(t *testing.T) string {
+	script := filepath.Join(env.tools, "approvals.mjs")
+	if env.real {
+		return script
+	}
+	return copied(t, "approvals.mjs", "25000", "1500")
+}
+
+// copied is a copy of a shared script with text replaced.
+func copied(t *testing.T, script string, replace ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{script, "lib.mjs"} {
+		b, err := os.ReadFile(filepath.Join(env.tools, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), []byte(strings.NewReplacer(replace...).Replace(string(b))), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, script)
+}
+
+const noTools = "sluice's agent has no tools of its own yet; nothing of it asks"
+
+var approvalsRules = []rule{
+	{`^\[exec\.approvals\.get\].*\n`, "", true, notNative},
+	{`^\[agent exec requested\] .*\n|^\[approval\.resolve\] .*\n|^\[ev agent\] .*\n|^\[ev session\.approval\] .*\n|^\[ev exec\.approval\.requested\] .*\n`, "", true, noTools + "; probes/approvals.mjs compares session.approval"},
+	{`^\[ev exec\.approval\.resolved\] .*touch \./apprtest.*\n`, "", false, noTools},
+	{`^\[(final|history msgs)\] .*\n`, "", true, "printed cut, and of a turn with a tool; probes/turn.mjs compares turns"},
+	{`^\[create\] \{"key":"agent:main:apprtest","pm":"guarded"\}`, `[create] {"key":"agent:main:apprtest"}`, false, noTools + ", so that a permission mode means nothing yet"},
+	{`"seq":\d+`, `"seq":<n>`, true, "presence events between them are counted, too"},
+	{`"updatedAtMs":<ms>`, `"updatedAtMs":0`, true, "clock"},
+	{`^(\[grants\] \{"id":")\d+`, "${1}<n>", true, "how many requests came before"},
+}
+
+const byScope = "whoever holds operator.approvals hears of all approvals and decides them; upstream tells admins, and others of their own requests alone"
+
+var approvalsMoreRules = []rule{
+	{`^(### approval\.(resolve|get|history) .*"message":")(approval not found|invalid approval\.\w+ params)[^"]*("\}|",).*`, "$1<refused>", true, "upstream does not say what is wrong with the params of these three; sluice does"},
+	{`^(### approval\.\w+ .* error \{"code":"INVALID_REQUEST",)("details":\{"reason":"APPROVAL_NOT_FOUND"\},)?("message":"<refused>)`, "$1$3", true, "the same"},
+	{`^(### approval\.history \{\} .*"allowedDecisions":\["allow-once",)"allow-always",(.*"commandText":"x")`, "$1$2", false, "a standing grant is bound to a folder; the request names none"},
+	{`^(### plugin\.approval\.list \{\} => ok \{"\[\]\.approvalKind":)\[\]`, `$1["plugin"]`, false, byScope},
+	{`^  to (no device|device): (exec|plugin)\.approval\..*\n`, "", true, byScope},
+}
+
 // TestLimits runs the probe of limits: sockets before hello, delays and lockouts of failed
 // authentication, sizes, budgets. It names fixed ports, so a copy with free ones runs.
 func TestLimits(t *testing.T) {
 	g := startGateway(t, options{capture: "probe_limits", trustedProxies: []string{"127.0.0.1"}})
-	dir := t.TempDir()
-	for _, name := range []string{"limits.mjs", "lib.mjs"} {
-		b, err := os.ReadFile(filepath.Join(env.tools, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := strings.NewReplacer("127.0.0.1:18812", "127.0.0.1:"+strconv.Itoa(g.proxyPort), "127.0.0.1:18811", "127.0.0.1:"+strconv.Itoa(g.port)).Replace(string(b))
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(s), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	out := probe(t, g, filepath.Join(dir, "limits.mjs"), 0, 3*time.Minute)
+	script := copied(t, "limits.mjs", "127.0.0.1:18812", "127.0.0.1:"+strconv.Itoa(g.proxyPort), "127.0.0.1:18811", "127.0.0.1:"+strconv.Itoa(g.port))
+	out := probe(t, g, script, 0, 3*time.Minute)
 	compareGolden(t, "limits", out,
 		rule{`\d+(\.\d+)?ms`, "<n>ms", true, "clock"},
 		rule{`\[\d+,"AUTH_TOKEN_MISMATCH"`, `[<ms>,"AUTH_TOKEN_MISMATCH"`, true, "the delays are checked below"},

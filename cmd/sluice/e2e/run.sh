@@ -51,7 +51,7 @@ if [[ ! -x "$jaeger" ]]; then
 fi
 
 bin="$cache/sluice"
-(cd "$root" && go build -o "$bin" ./cmd/sluice)
+(cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$bin" ./cmd/sluice) # as `make build` does
 
 export E2E_SLUICE="$bin" E2E_JAEGER="$jaeger" E2E_CLIENTS="$cache/clients/node_modules" E2E_FEB="$cache/feb/node_modules"
 cd "$root"

@@ -53,15 +53,17 @@ func (s span) tag(key string) string {
 // stages are the children of sluice.frame, in the order in which a frame passes through them.
 var stages = []string{"decode", "dedupe", "schedule", "defend", "dispatch", "adapter", "persist"}
 
-// TestJaegerReceivesTurn: a chat turn's trace arrives in Jaeger over OTLP: the frame as root with one
-// child a stage and a model call below it, all in the trace that the client began.
+// TestJaegerReceivesTurn: a chat turn's trace arrives in Jaeger over OTLP, in the trace that the client
+// began: the frame as root with one child a stage, one below the defend stage for each defender, and a
+// model call. So does a block's, of a text that is judged on the stage's worker and of one that is too
+// large for that.
 func TestJaegerReceivesTurn(t *testing.T) {
 	if env.real {
 		t.Log("the real gateway is not traced")
 		return
 	}
 	otlp, query := startJaeger(t)
-	g := startGateway(t, options{environ: []string{
+	g := startGateway(t, options{config: guarded(), environ: []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:" + strconv.Itoa(otlp),
 		"OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
 		"OTEL_TRACES_SAMPLER=always_on",
@@ -99,6 +101,7 @@ func TestJaegerReceivesTurn(t *testing.T) {
 	if !slices.Equal(names, stages) {
 		t.Errorf("children of sluice.frame by start: %q, want %q", names, stages)
 	}
+	checkDefenders(t, spans, children, "allow")
 	model := spans[slices.IndexFunc(spans, isModelCall)]
 	if got := model.tag("gen_ai.request.model"); got != "fake-1" {
 		t.Errorf("gen_ai.request.model = %q, want fake-1", got)
@@ -112,6 +115,61 @@ func TestJaegerReceivesTurn(t *testing.T) {
 				t.Errorf("span %s carries a secret in %s", s.Name, tag.Key)
 			}
 		}
+	}
+	for i, text := range []string{forbidden, forbidden + strings.Repeat(" and a word", 20_000)} {
+		traceID := fmt.Sprintf("4bf92f3577b34da6a3ce929d0e0e47%02d", i)
+		ch, err := c.send("chat.send", map[string]any{"sessionKey": "agent:main:traced", "message": text, "idempotencyKey": uuid.NewString()},
+			map[string]any{"traceparent": "00-" + traceID + "-" + parentID + "-01"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := <-ch; r.OK || r.Error.Code != "FORBIDDEN" {
+			t.Fatalf("a forbidden message was answered %s %+v", r.Payload, r.Error)
+		}
+		eventually(t, "the blocked frame in Jaeger", 20*time.Second, func() bool {
+			spans = fetchTrace(t, query, traceID)
+			return slices.ContainsFunc(spans, func(s span) bool { return s.Name == "sluice.frame" && s.parent() == parentID })
+		})
+		if i := slices.IndexFunc(spans, func(s span) bool { return s.Name == "defend" }); i < 0 || spans[i].tag("error") != "true" {
+			t.Error("the defend stage's span of a block does not say that it refused")
+		}
+		if slices.ContainsFunc(spans, func(s span) bool { return s.Name == "dispatch" || isModelCall(s) }) {
+			t.Error("a blocked frame came further than defend")
+		}
+		checkDefenders(t, spans, spans, "block")
+	}
+}
+
+// defenders are the children of the defend stage, in the order in which they are asked.
+var defenders = []string{"defend.prompt", "defend.command", "defend.secrets", "defend.rules", "defend.policy", "defend.host", "defend.reputation"}
+
+// checkDefenders: the defend stage's span has a child for each defender, within its time, and the frame
+// says what they came to.
+func checkDefenders(t *testing.T, spans, stages []span, action string) {
+	t.Helper()
+	i := slices.IndexFunc(stages, func(s span) bool { return s.Name == "defend" })
+	if i < 0 {
+		t.Fatal("no span of the stage defend")
+	}
+	stage := stages[i]
+	var names []string
+	for _, s := range spans {
+		if s.parent() != stage.SpanID {
+			continue
+		}
+		names = append(names, s.Name)
+		const slack = 1 // us: times are cut to microseconds
+		if s.Start < stage.Start-slack || s.Start+s.Duration > stage.Start+stage.Duration+slack {
+			t.Errorf("%s took from %d to %d us, its stage from %d to %d", s.Name, s.Start, s.Start+s.Duration, stage.Start, stage.Start+stage.Duration)
+		}
+	}
+	slices.Sort(names)
+	if want := slices.Sorted(slices.Values(defenders)); !slices.Equal(names, want) {
+		t.Errorf("children of the stage defend: %q, want %q", names, want)
+	}
+	frame := spans[slices.IndexFunc(spans, func(s span) bool { return s.SpanID == stage.parent() })]
+	if frame.tag("sluice.defend.action") != action || frame.tag("sluice.defend.risk") == "" {
+		t.Errorf("the frame says action %q, risk %q", frame.tag("sluice.defend.action"), frame.tag("sluice.defend.risk"))
 	}
 }
 

@@ -25,21 +25,13 @@ import (
 // TestControlUI serves the Control UI of the installed openclaw package, opens it in headless Chromium
 // and chats. E2E_NO_UI=1 leaves it out on a machine without a browser; nothing else does.
 func TestControlUI(t *testing.T) {
-	if os.Getenv("E2E_NO_UI") == "1" {
-		t.Log("left out: E2E_NO_UI=1")
+	if leftOut(t, "E2E_NO_UI") {
 		return
 	}
 	g := startGateway(t, options{capture: "control_ui", flags: []string{"--control-ui", filepath.Join(env.clients, "openclaw", "dist", "control-ui")}})
 	p := openPage(t)
 	p.navigate(t, fmt.Sprintf("http://127.0.0.1:%d/chat?session=main#token=%s", g.proxyPort, token))
-	const input = `(function find(root){for(const e of root.querySelectorAll('*')){if(e.matches('textarea'))return e;if(e.shadowRoot){const f=find(e.shadowRoot);if(f)return f}}return null})(document)`
-	p.wait(t, "the chat's text field", 60*time.Second, `!!(`+input+`) && !(`+input+`).disabled`)
-	p.eval(t, input+`.focus()`)
-	p.command(t, "Input.insertText", map[string]any{"text": "hello from the browser"})
-	for _, kind := range []string{"keyDown", "keyUp"} {
-		p.command(t, "Input.dispatchKeyEvent", map[string]any{"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
-	}
-	const pageText = `(function text(root){let s='';for(const e of root.childNodes){if(e.nodeType===3)s+=e.data;else if(e.nodeType===1&&!/^(SCRIPT|STYLE)$/.test(e.tagName)){if(e.shadowRoot)s+=text(e.shadowRoot);s+=text(e)}}return s})(document.body)`
+	p.typeMessage(t, "hello from the browser")
 	p.wait(t, "the reply on the page", 60*time.Second, pageText+`.includes("streamed reply with several tokens")`)
 	p.screenshot(t, "control-ui-chat.png")
 	for _, bad := range []string{"unknown method", "protocol mismatch", "unauthorized"} {

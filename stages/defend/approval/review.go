@@ -170,10 +170,28 @@ func (b *Broker) reviewAsk(r *Review) *Ask {
 	}
 	a.Kind, a.Decisions = KindPlugin, []string{AllowOnce, Deny}
 	a.Title, _ = cutRunes("Review: "+b.show(r.Title).text, maxTitle)
-	a.Description, _ = cutRunes(b.showProse(why(r.Decision)).text, maxDescription)
+	a.Description = b.describe(why(r.Decision), shown)
 	a.Detail = shown
 	return a
 }
+
+// describe puts the beginning of the text behind the reasons: clients without room for
+// the detail, the real CLI among them, show the description alone.
+func (b *Broker) describe(why, text string) string {
+	why, _ = cutRunes(b.showProse(why).text, maxWhy)
+	text = strings.TrimSpace(b.showProse(text).text)
+	room := maxDescription - utf8.RuneCountInString(why) - 3
+	if n := utf8.RuneCountInString(text); n > room {
+		const note = "… (%d more characters: read all of them in the detail first)"
+		room -= len(note) + 3
+		text, _ = cutRunes(text, room)
+		text += fmt.Sprintf(note, n-room)
+	}
+	return why + " — " + text
+}
+
+// maxWhy leaves half of a description to the text.
+const maxWhy = maxDescription / 2
 
 // reviewDraft makes the approval's forms. An operator who approves must have seen all.
 func (b *Broker) reviewDraft(a *Ask, r *Review) (d *draft, err error) {

@@ -34,9 +34,9 @@ func TestCases(t *testing.T) {
 // TestParity checks the first runtime's rows: attacks are at least reviewed, benign rows
 // are not blocked.
 func TestParity(t *testing.T) {
-	raw, err := os.ReadFile("/work/shared/parity/derived/defender-scores.json")
+	raw, err := os.ReadFile("../testdata/defender-scores.json")
 	if err != nil {
-		t.Skip("no parity cases here")
+		t.Fatal(err)
 	}
 	var file struct {
 		Cases []struct {

@@ -3,8 +3,11 @@ package command
 import (
 	"bufio"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"sluice/frames/framestest"
 
 	json "github.com/go-json-experiment/json"
 )
@@ -18,20 +21,13 @@ type sample struct {
 	Text     string `json:"text"`
 }
 
-// dataFile is where the labelled data lies; it is not part of the module.
-func dataFile() string {
-	if f := os.Getenv("SLUICE_DEFENDER_DATA"); f != "" {
-		return f
-	}
-	return "/work/shared/defender/train_commands.jsonl"
-}
-
-// mustSamples reads the labelled data, or skips the test where there is none.
+// mustSamples reads the labelled data, which is not part of the module; where it is not
+// beside it either, the test is skipped.
 func mustSamples(tb testing.TB) []sample {
 	tb.Helper()
-	f, err := os.Open(dataFile())
+	f, err := os.Open(filepath.Join(framestest.Shared(tb), "defender", "train_commands.jsonl"))
 	if err != nil {
-		tb.Skipf("no labelled data at %s: set SLUICE_DEFENDER_DATA", dataFile())
+		tb.Fatal(err)
 	}
 	defer f.Close()
 	var out []sample

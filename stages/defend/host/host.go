@@ -351,7 +351,7 @@ func (g *Guard) Health() string {
 	v := g.status.Load()
 	switch {
 	case v.alert != "":
-		return "host integrity: " + v.alert + "; sluice doctor lists the files, sluice integrity accept takes them as they are"
+		return v.alert + "; sluice doctor lists the files, sluice integrity accept takes them as they are"
 	case v.fail != "":
 		return "host integrity: " + v.fail
 	}

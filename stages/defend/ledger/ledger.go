@@ -237,11 +237,20 @@ func (l *Ledger) Head() Anchor {
 	return Anchor{Seq: l.committed.Seq, Hash: l.committed.Last}
 }
 
+// Failing says why the journal could not be written last; empty when it could. It heals
+// by itself: what is missing is tried to be said again and again.
+func (l *Ledger) Failing() string {
+	if why := l.failed.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // Health says why the journal cannot be written, or what was found damaged at start;
 // empty when all is well.
 func (l *Ledger) Health() string {
-	if why := l.failed.Load(); why != nil {
-		return *why
+	if why := l.Failing(); why != "" {
+		return why
 	}
 	if why := l.damage.Load(); why != nil {
 		return "ledger: damaged: " + *why + "; sluice ledger verify says where"

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sluice/storage"
@@ -239,16 +240,60 @@ func TestDiskFull(t *testing.T) {
 	if l.Health() != "" {
 		t.Error(l.Health())
 	}
+	wantGap(t, l, 6, "3 entries since ", "no space left")
 	f.failSync.Store(true)
 	if _, err := l.Append(t.Context(), sample(9)); err == nil {
 		t.Fatal("a failed fsync was acknowledged")
 	}
 	f.failSync.Store(false)
 	mustAppend(t, l, 1)
+	wantGap(t, l, 8, "1 entries since ")
 	l.Close()
-	wantOK(t, dir, 7)
+	wantOK(t, dir, 9)
 	MustOpen(t, dir, Default(), Deps{})
-	wantOK(t, dir, 7)
+	wantOK(t, dir, 9)
+}
+
+// wantGap checks the line that says what is missing.
+func wantGap(t *testing.T, l *Ledger, seq uint64, texts ...string) {
+	t.Helper()
+	e, err := l.Show(t.Context(), seq)
+	if err != nil || e.Kind != KindIntegrity || e.Action != "gap" || len(e.Reasons) != 1 {
+		t.Fatalf("entry %d: %+v, %v", seq, e, err)
+	}
+	for _, text := range texts {
+		if !strings.Contains(e.Reasons[0], text) {
+			t.Errorf("entry %d: %q, want %q", seq, e.Reasons[0], text)
+		}
+	}
+}
+
+// TestHealsByItself: without any further entry the journal is tried again.
+func TestHealsByItself(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f := &faults{}
+		f.room.Store(-1)
+		l, err := Open(dir, Default(), Deps{wrap: f.wrap})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.room.Store(0)
+		if _, err := l.Append(t.Context(), sample(1)); !errors.Is(err, storage.ErrFull) {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * retryEvery)
+		if l.Failing() == "" {
+			t.Error("it heals on a full disk")
+		}
+		f.room.Store(-1)
+		time.Sleep(retryEvery + time.Millisecond)
+		if l.Failing() != "" {
+			t.Error(l.Failing())
+		}
+		l.Close()
+	})
+	wantOK(t, dir, 1)
 }
 
 func TestDiskFullAtRotation(t *testing.T) {
@@ -266,7 +311,7 @@ func TestDiskFullAtRotation(t *testing.T) {
 	}
 	f.room.Store(-1)
 	mustCommit(t, l, 2)
-	wantOK(t, dir, uint64(n+2))
+	wantOK(t, dir, uint64(n+3)) // one about the gap
 	if len(journalFiles(t, dir)) != 2 {
 		t.Error(journalFiles(t, dir))
 	}

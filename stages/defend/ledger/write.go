@@ -22,10 +22,17 @@ type writer struct {
 	dirty   bool // the file may hold more than bytes: a write failed
 	rotated bool // a new file was begun since retention was looked at
 
+	// Entries that could not be written: the next one that can says how many, and since when.
+	lost      int
+	lostSince time.Time
+
 	buf     []byte
 	batch   []*request
 	checked time.Time // when retention was looked at last
 }
+
+// retryEvery is how often the gap is tried to be written while nothing else is.
+const retryEvery = 5 * time.Second
 
 // maxBatchBytes bounds what one fsync covers, and by how much a file exceeds
 // Config.SegmentBytes.
@@ -36,9 +43,15 @@ func (l *Ledger) write() {
 	defer close(l.ended)
 	defer l.closeFiles()
 	for {
+		var retry <-chan time.Time
+		if l.w.lost > 0 {
+			retry = time.After(retryEvery)
+		}
 		select {
 		case r := <-l.queue:
 			l.round(r)
+		case <-retry:
+			_ = l.commit(nil) // the gap alone; a failure is noted and tried again
 		case <-l.closing:
 			for {
 				select {
@@ -85,21 +98,38 @@ func (l *Ledger) round(r *request) {
 }
 
 // commit makes a batch durable: the lines, then the head. On an error the file is cut
-// back, so that what was refused does not come back with the next start.
+// back, so that what was refused does not come back with the next start. When entries were
+// lost before, a line that says so goes first.
 func (l *Ledger) commit(batch []*request) error {
-	err := l.tryCommit(batch)
+	lines := batch
+	if l.w.lost > 0 {
+		lines = append([]*request{l.gap()}, batch...)
+	}
+	err := l.tryCommit(lines)
 	if err == nil {
-		l.Stats.Appended.Add(uint64(len(batch)))
+		l.Stats.Appended.Add(uint64(len(lines)))
 		l.Stats.Commits.Add(1)
 		l.failed.Store(nil)
+		l.w.lost = 0
 		return nil
 	}
 	l.Stats.Failed.Add(uint64(len(batch)))
+	if l.w.lost == 0 {
+		l.w.lostSince = l.deps.Now()
+	}
+	l.w.lost += len(batch)
 	err = failure(err)
 	why := err.Error()
 	l.failed.Store(&why)
 	l.deps.Log.Error("ledger: entries were not written", "entries", len(batch), "err", err)
 	return err
+}
+
+// gap is the line about entries that are missing.
+func (l *Ledger) gap() *request {
+	return &request{entry: Entry{Kind: KindIntegrity, Action: "gap", Source: "ledger", Tags: []string{"ledger_gap"},
+		Reasons: []string{fmt.Sprintf("%d entries since %s could not be written and are missing here: %s", l.w.lost,
+			l.w.lostSince.UTC().Format(time.RFC3339), l.clean(*l.failed.Load(), maxField))}}}
 }
 
 func (l *Ledger) tryCommit(batch []*request) error {

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"sluice/frames/framestest"
 	"sluice/pipeline"
 	"sluice/stages/defend"
 
@@ -208,15 +210,13 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-const corpus = "/work/shared/defender/"
-
 // TestBenign counts what is found in benign texts of the shared corpus.
 func TestBenign(t *testing.T) {
 	s := mustScanner(t)
 	for _, name := range []string{"train_prompts.jsonl", "train_commands.jsonl"} {
-		f, err := os.Open(corpus + name)
+		f, err := os.Open(filepath.Join(framestest.Shared(t), "defender", name))
 		if err != nil {
-			t.Skip("the corpus is not on this machine")
+			t.Fatal(err)
 		}
 		defer f.Close()
 		texts, sure, guess, bytesIn := 0, 0, 0, 0

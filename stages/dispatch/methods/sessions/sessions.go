@@ -234,7 +234,7 @@ func (f *Family) messagesSubscribe(_ context.Context, e *pipeline.Envelope) erro
 	if err != nil {
 		return err
 	}
-	if p.IncludeApprovals && (e.Peer.DeviceID == "" || !e.Peer.Scopes.Allows(frames.ScopeApprovals)) {
+	if p.IncludeApprovals && !reviews(e.Peer) {
 		return frames.Invalid("sessions.messages.subscribe includeApprovals requires a paired device and gateway scope: operator.approvals")
 	}
 	if e.Client != nil && !e.Client.Subscriptions().Add(key, frames.SubscriptionOptions{IncludeApprovals: p.IncludeApprovals}) {
@@ -249,6 +249,12 @@ func (f *Family) messagesSubscribe(_ context.Context, e *pipeline.Envelope) erro
 		answer["approvalReplay"] = map[string]any{"sessionKey": key, "updatedAtMs": nowMs(), "approvals": waiting, "truncated": false}
 	}
 	return e.AnswerValue(answer)
+}
+
+// reviews reports whether this connection may see what waits for a decision: an admin, or
+// a paired device with the scope for it.
+func reviews(p *frames.Peer) bool {
+	return p.Scopes.Allows(frames.ScopeAdmin) || p.DeviceID != "" && p.Scopes.Allows(frames.ScopeApprovals)
 }
 
 // messagesUnsubscribe undoes it.

@@ -54,6 +54,19 @@ func changes(w *methodstest.World) []string {
 	return out
 }
 
+// TestSubscribeApprovals: an admin or a paired device may see what waits, as upstream has it.
+func TestSubscribeApprovals(t *testing.T) {
+	w := newWorld(t)
+	const params = `{"key":"agent:main:p1","includeApprovals":true}`
+	if got := w.OK("sessions.messages.subscribe", params, nil); !strings.Contains(string(got), `"approvals":[]`) {
+		t.Errorf("answered %s", got)
+	}
+	a := w.As(w.Client("operator.read", "operator.approvals"), "sessions.messages.subscribe", params)
+	if a.Error == nil || a.Error.Message != "sessions.messages.subscribe includeApprovals requires a paired device and gateway scope: operator.approvals" {
+		t.Errorf("without a device: %+v", a)
+	}
+}
+
 // TestRefusals: the real gateway's words.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
@@ -108,7 +121,6 @@ func TestRefusals(t *testing.T) {
 		{"sessions.delete", `{"key":"agent:main:p1","archivedOnly":true}`, "Session agent:main:p1 is not archived. Archive it first, then delete it."},
 		{"sessions.delete", `{"key":"agent:main:p1","expectedSessionId":"x"}`, "Session agent:main:p1 changed before deletion. Retry."},
 		{"sessions.messages.subscribe", `{"key":"  "}`, "key required"},
-		{"sessions.messages.subscribe", `{"key":"agent:main:p1","includeApprovals":true}`, "sessions.messages.subscribe includeApprovals requires a paired device and gateway scope: operator.approvals"},
 		{"sessions.abort", `{}`, "key required"},
 		{"sessions.send", `{"key":"agent:main:nosuch","message":"hi"}`, "session not found: agent:main:nosuch"},
 		{"sessions.send", `{"key":"agent:main:p1"}`, "invalid sessions.send params: must have required property 'message'"},

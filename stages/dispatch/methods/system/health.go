@@ -27,7 +27,7 @@ type Health struct {
 	mu      sync.Mutex // one renewal at a time
 	renewed atomic.Int64
 	encoded atomic.Pointer[[]byte]
-	hello   atomic.Pointer[[]byte] // without modelRuntime, which hello's schema forbids
+	hello   atomic.Pointer[[]byte] // only what hello's closed schema allows: clients may refuse more
 	wake    chan struct{}
 }
 
@@ -161,7 +161,7 @@ func (h *Health) renew(ctx context.Context, announce bool) {
 		panic(err)
 	}
 	h.encoded.Store(&b)
-	s.ModelRuntime = nil
+	s.ModelRuntime, s.Warnings, s.OK = nil, nil, true
 	hello, err := json.Marshal(s, json.Deterministic(true))
 	if err != nil {
 		panic(err)
@@ -176,15 +176,13 @@ func (h *Health) renew(ctx context.Context, announce bool) {
 
 func (h *Health) collect(ctx context.Context, now time.Time) healthSnapshot {
 	warnings := h.deps.Warnings()
-	reload := map[string]any{"hotReloadStatus": "active"}
 	if why := h.deps.ConfigProblem(); why != "" {
-		reload["hotReloadStatus"] = "error"
 		warnings = append(warnings, "config: "+why)
 	}
 	every := heartbeat{Enabled: false, Every: "0m", Target: "none", AckMaxChars: 300}
 	s := healthSnapshot{OK: true, TS: now.UnixMilli(),
 		Plugins:      map[string]any{"loaded": []string{}, "errors": []string{}, "unavailable": []string{}},
-		ConfigReload: reload, Channels: map[string]any{}, ChannelOrder: []string{}, ChannelLabels: map[string]string{},
+		ConfigReload: map[string]any{"hotReloadStatus": "active"}, Channels: map[string]any{}, ChannelOrder: []string{}, ChannelLabels: map[string]string{},
 		DefaultAgentID: frames.DefaultAgent, ModelRuntime: map[string]any{"degraded": false, "pendingAgents": []string{}},
 		EventLoop: h.deps.Loop.Snapshot(), Warnings: warnings}
 	for _, c := range h.deps.Channels() {

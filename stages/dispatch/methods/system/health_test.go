@@ -79,6 +79,9 @@ func TestHealthIsRenewed(t *testing.T) {
 		if n := renewed(); n != 1 || !strings.Contains(string(w.health.JSON()), text) {
 			t.Errorf("renewed %d times after a change: %s", n, w.health.JSON())
 		}
+		if hello := string(w.health.HelloJSON()); strings.Contains(hello, "warnings") || strings.Contains(hello, "modelRuntime") || !strings.Contains(hello, `"ok":true`) {
+			t.Errorf("hello's schema forbids part of %s", hello)
+		}
 		time.Sleep(10 * time.Second)
 		w.health.JSON()
 		if n := renewed(); n != 0 {
