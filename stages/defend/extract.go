@@ -133,7 +133,7 @@ func (w *walker) object(f field, depth int) error {
 					return err
 				}
 				continue
-			case "inputProvenance":
+			case "inputProvenance", "systemInputProvenance":
 				if err := w.provenance(); err != nil {
 					return err
 				}
