@@ -61,6 +61,23 @@ func TestAbortEndsReviews(t *testing.T) {
 	wantRefusal(t, <-answer, "DEFENDER_REVIEW", "aborted")
 }
 
+// TestInterruptEndsReviews: a message that interrupts makes those before it needless, also
+// one that waits for an operator.
+func TestInterruptEndsReviews(t *testing.T) {
+	w := defended(t)
+	g := w.start()
+	owner, sender := g.dial(), g.dial()
+	answer, _ := parked(owner, sender, key, "old")
+	owner.send(key, "new", "hello", "queueMode", "interrupt")
+	owner.end(0, "new")
+	select {
+	case err := <-answer:
+		wantRefusal(t, err, "DEFENDER_REVIEW", "aborted")
+	case <-time.After(5 * time.Second):
+		t.Fatal("the review is left waiting")
+	}
+}
+
 // TestGrantDoesNotAnswerForDoubt: a command that is allowed always is asked about again
 // once somebody else's words came into its session.
 func TestGrantDoesNotAnswerForDoubt(t *testing.T) {

@@ -94,3 +94,27 @@ func TestSpansHideSecrets(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestSteeredForeignWordsTaint: words that were judged before a turn began, and are read by
+// it afterwards, taint it, although its beginning was the owner's.
+func TestSteeredForeignWordsTaint(t *testing.T) {
+	w := defended(t)
+	w.conf["hooks.enabled"], w.conf["hooks.token"], w.conf["hooks.allowRequestSessionKey"] = true, "the-token-of-the-hooks", true
+	g := w.start()
+	c := g.dial()
+	const main = "agent:main:main"
+	c.send(main, "first", "HOLD first")
+	release := w.model.held(t)
+	for _, in := range ingresses {
+		if in.name == "hook" {
+			in.send(t, g, "wake", `{"text":"a stranger writes","mode":"now"}`)
+		}
+	}
+	eventually(t, "the stranger's words are given to the turn", func() bool { return g.stages.schedule.Stats.Steered.Load() == 1 })
+	g.defence.policy.BeginTurn(main) // as if the turn had begun only now
+	release()
+	c.end(0, "first")
+	if n := g.defence.policy.Tainted(); n != 1 {
+		t.Errorf("%d sessions are tainted", n)
+	}
+}

@@ -222,7 +222,7 @@ func TestTaint(t *testing.T) {
 			in.send(t, g, "wake", `{"text":"a stranger writes","mode":"next-heartbeat"}`)
 		}
 	}
-	if n := len(g.system.ForeignNotices(key)); n == 0 {
+	if g.defence.policy.Tainted() != 1 {
 		t.Fatal("the stranger's words did not arrive")
 	}
 	wantRefusal(t, send("s2"), "DEFENDER_REVIEW", "content of foreign origin (sender)")

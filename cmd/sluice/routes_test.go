@@ -97,7 +97,8 @@ func (o *outlets) reached(g *Gateway, text string) string {
 		return nil
 	})
 	for _, key := range []string{"agent:main:main", key} {
-		for _, notice := range g.system.Notices(key) {
+		notices, _ := g.system.Notices(key)
+		for _, notice := range notices {
 			if strings.Contains(notice, text) {
 				where = "the next turn's system events"
 			}

@@ -78,7 +78,7 @@ func (g *Gateway) buildOuterStages(snap *config.Snapshot) (err error) {
 		Inject: func(ctx context.Context, e *pipeline.Envelope, stage string) bool {
 			return g.pipe.Inject(ctx, e, stage)
 		},
-		Policy: g.sessionPolicy, AgentExists: g.agentExists, Log: g.log}); err != nil {
+		Policy: g.sessionPolicy, AgentExists: g.agentExists, Superseded: g.defence.broker.AbortSession, Log: g.log}); err != nil {
 		return err
 	}
 	scorers, err := g.defenders(snap)
@@ -135,19 +135,25 @@ func (g *Gateway) buildRuns(snap *config.Snapshot) (err error) {
 	g.trace = &tracer{tracing: g.tel.Tracing, hide: g.defence.secrets.Redact}
 	g.runs, err = agent.NewRegistry(section[agent.Config](snap, "agent"), agent.Deps{
 		Store: g.store, Update: g.stages.persist.Update, Events: g.edge, Live: g.live, Log: g.log, Span: g.trace.modelSpan,
-		Lanes: reviewedLanes{g.stages.schedule, g.defence.broker}, Notices: g.notices})
+		Lanes: reviewedLanes{g.stages.schedule, g.defence.broker}, Notices: g.notices, Foreign: g.readForeign})
 	return err
 }
 
 // notices are what waits for a session's next turn; the turn that reads somebody else's
 // words is tainted by them.
 func (g *Gateway) notices(key string) []string {
-	if origin := g.system.ForeignNotices(key); origin != "" {
-		if err := g.defence.policy.Taint(key, origin); err != nil {
-			g.log.Warn("foreign content in a session could not be noted apart", "err", err)
-		}
+	texts, origin := g.system.Notices(key)
+	if origin != "" {
+		g.readForeign(key, origin)
 	}
-	return g.system.Notices(key)
+	return texts
+}
+
+// readForeign is told of foreign content that a running turn is about to read.
+func (g *Gateway) readForeign(key, origin string) {
+	if err := g.defence.policy.Taint(key, origin); err != nil {
+		g.log.Warn("foreign content in a session could not be noted apart", "err", err)
+	}
 }
 
 func (g *Gateway) buildMethods(snap *config.Snapshot) error {

@@ -57,7 +57,7 @@ func (a *Action) Administrative() bool { return administrative[a.Source] }
 
 // Empty reports whether there is nothing to judge (first-runtime.md 1.5).
 func (a *Action) Empty() bool {
-	return !a.Administrative() && len(a.Prompts) == 0 && len(a.Commands) == 0 && len(a.URLs) == 0 && len(a.Files) == 0
+	return !a.Administrative() && !acting[a.Source] && len(a.Tools) == 0 && len(a.Prompts) == 0 && len(a.Commands) == 0 && len(a.URLs) == 0 && len(a.Files) == 0
 }
 
 // RequestID is the frame's id, or the run's; "unknown" when there is none.

@@ -1,10 +1,13 @@
 package defend_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"sluice/frames"
+	"sluice/pipeline"
+	"sluice/stages/defend"
 )
 
 // TestBrokenBroker: a broker that panics refuses, and one that answers twice resumes once.
@@ -40,5 +43,21 @@ func TestAskShowsAll(t *testing.T) {
 		}
 		q.done(frames.Invalid("no"))
 		g.wait()
+	}
+}
+
+// TestToolWithoutText: a tool that is called with no text is judged all the same.
+func TestToolWithoutText(t *testing.T) {
+	tools := fakeDefender(func(_ context.Context, a *defend.Action, f *defend.Findings) error {
+		if a.Source == "update.run" || len(a.Tools) > 0 && string(a.Tools[0]) == "gateway" {
+			f.Floor(pipeline.Block, "denied", "it is denied")
+		}
+		return nil
+	})
+	g := mustGateway(t, nil, tools)
+	for method, params := range map[string]string{"tools.invoke": `{"name":"gateway","args":{"action":"restart"}}`, "update.run": `{}`} {
+		if r := g.call(method, params); r.err == nil {
+			t.Errorf("%s %s passed", method, params)
+		}
 	}
 }

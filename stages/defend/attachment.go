@@ -13,7 +13,7 @@ import (
 func (a *Action) decodeContent(s *span) bool {
 	text := a.text[s.start:s.end]
 	coded := text
-	if bytes.HasPrefix(text, []byte("data:")) {
+	if dataURL(text) {
 		if i := bytes.IndexByte(text, ','); i >= 0 {
 			coded = text[i+1:]
 		}
@@ -26,6 +26,13 @@ func (a *Action) decodeContent(s *span) bool {
 	a.text = append(a.text[:s.start], said...)
 	s.end = len(a.text)
 	return len(said) > 0
+}
+
+// dataURL reports whether text is an address of the scheme data.
+func dataURL(text []byte) bool {
+	const scheme = "data:"
+	text = bytes.TrimLeft(text, " \t\r\n")
+	return len(text) >= len(scheme) && bytes.EqualFold(text[:len(scheme)], []byte(scheme))
 }
 
 // readable is what of some bytes a reader would see as text, in their own memory where
@@ -112,9 +119,11 @@ func unbase64(text []byte) (n int, ok bool) {
 	if len(text) < minBase64 {
 		return 0, false
 	}
-	enc := base64.RawStdEncoding
+	enc, blanks := base64.RawStdEncoding, 0
 	for _, c := range text {
 		switch {
+		case c == ' ' || c == '\t':
+			blanks++
 		case c == '-' || c == '_':
 			enc = base64.RawURLEncoding
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '+', c == '/', c == '\n', c == '\r':
@@ -122,8 +131,15 @@ func unbase64(text []byte) (n int, ok bool) {
 			return 0, false
 		}
 	}
-	out := make([]byte, enc.DecodedLen(len(text)))
-	n, err := enc.Decode(out, text)
+	coded := text
+	if blanks > 0 { // lines that were wrapped and indented; not the blanks of prose
+		if blanks*minBase64 > len(text) {
+			return 0, false
+		}
+		coded = bytes.Join(bytes.Fields(text), nil)
+	}
+	out := make([]byte, enc.DecodedLen(len(coded)))
+	n, err := enc.Decode(out, coded)
 	if err != nil {
 		return 0, false
 	}

@@ -25,7 +25,7 @@ type Config struct {
 	Events          string           `json:"events" doc:"which decisions are announced to operators as security.decision events" enum:"above-allow,all" reload:"hot"`
 	ReviewThreshold int              `json:"reviewThreshold" doc:"risk from which an action is reviewed" min:"1" max:"100" reload:"hot"`
 	BlockThreshold  int              `json:"blockThreshold" doc:"risk from which an action is blocked; above reviewThreshold" min:"2" max:"100" reload:"hot"`
-	TimeoutMs       int              `json:"timeoutMs" doc:"time for judging one action, counted from its arrival at the stage; after it the verdict is review with risk 60. pipeline.timeoutsMs.defend should not be less" unit:"ms" min:"100" max:"60000" reload:"hot"`
+	TimeoutMs       int              `json:"timeoutMs" doc:"time for judging one action, counted from its arrival at the stage; after it the verdict is review with risk 60. A verdict waits as long again for its evidence to be written. pipeline.timeoutsMs.defend should not be less" unit:"ms" min:"100" max:"60000" reload:"hot"`
 	Concurrency     int              `json:"concurrency" doc:"actions that are judged, or whose evidence is written, off the stage's workers at the same time" min:"1" max:"256" reload:"restart"`
 	Queue           int              `json:"queue" doc:"actions that wait for one of these; at the bound a request gets UNAVAILABLE" min:"1" max:"65536" reload:"restart"`
 	Quarantine      QuarantineConfig `json:"quarantine" doc:"the evidence of blocked actions"`

@@ -133,7 +133,7 @@ func (w *walker) object(f field, depth int) error {
 					return err
 				}
 				continue
-			case "inputProvenance":
+			case "inputProvenance", "systemInputProvenance":
 				if err := w.provenance(); err != nil {
 					return err
 				}
@@ -236,6 +236,9 @@ func (w *walker) scalar(raw []byte) bool {
 // done ends a text: a string with JSON in it is walked as what its reader will see, and
 // an attachment's content is read if it is text.
 func (w *walker) done(s span) error {
+	if s.field == fieldURL && dataURL(w.a.text[s.start:s.end]) {
+		s.field = fieldContent // an address that is its own document
+	}
 	if s.field == fieldContent {
 		if !w.a.decodeContent(&s) {
 			w.a.text = w.a.text[:s.start]

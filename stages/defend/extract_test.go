@@ -58,6 +58,11 @@ func TestExtract(t *testing.T) {
 	if a, _ := ParseAction("terminal.input", []byte(`{"data":"ls\n"}`)); dump(a) != `command="ls\n"` {
 		t.Errorf("terminal.input: %s", dump(a))
 	}
+	for _, name := range []string{"inputProvenance", "systemInputProvenance"} {
+		if a, _ := ParseAction("chat.send", []byte(`{"`+name+`":{"kind":"external_user"},"message":"hi"}`)); a.Origin != OriginSender {
+			t.Errorf("%s: origin %s", name, a.Origin)
+		}
+	}
 	if a, _ := ParseAction("tools.invoke", []byte(`{"name":"exec","args":{"name":"x"}}`)); dump(a) != `tool="exec"` {
 		t.Errorf("tools.invoke: %s", dump(a))
 	}

@@ -1,10 +1,6 @@
 package defend
 
-import (
-	"slices"
-
-	"sluice/frames"
-)
+import "sluice/frames"
 
 // judged are the methods whose frames are judged: those that start or steer work, run a
 // command, ask for one to be approved, let text leave, or change what is allowed. Frames of all other known
@@ -38,6 +34,15 @@ var judged = []string{
 	// What decides what is allowed.
 	"config.set", "config.patch", "config.apply", "exec.approvals.set", "exec.approvals.node.set",
 	"plugins.install", "plugins.setEnabled", "plugins.reload", "secrets.store.set", "secrets.store.delete",
+}
+
+// acting are the judged methods that do something whatever text they carry, or none: who
+// may do it, and in which turn, is judged in any case.
+var acting = map[string]bool{
+	"node.invoke": true, "computer.invoke": true, "environments.session.exec": true, "terminal.input": true, "tools.invoke": true,
+	"mcp.app.callTool": true, "browser.request": true, "plugins.sessionAction": true, "board.action": true, "talk.client.toolCall": true,
+	"nativeHook.invoke": true, "send": true, "poll": true, "message.action": true, "cron.add": true, "cron.update": true, "update.run": true,
+	"sessions.github.publish": true, "skills.install": true, "sessions.catalog.startTerminal": true, "terminal.upload": true,
 }
 
 // administrative are the judged methods that change what is allowed. Their content is
@@ -128,11 +133,6 @@ var outbound = map[string]bool{"send": true, "poll": true, "message.action": tru
 // asking are the judged methods that put their content before an operator themselves: a
 // review of them would ask the same person twice.
 var asking = map[string]bool{"exec.approval.request": true, "plugin.approval.request": true}
-
-// Judges reports whether frames of that method are judged; those of unknown ones are.
-func Judges(method string) bool {
-	return frames.LookupMethod([]byte(method)) == nil || slices.Contains(judged, method)
-}
 
 // judgedMethods returns the table by Method.Index.
 func judgedMethods() []bool {

@@ -153,6 +153,13 @@ func TestEveryMethodIsClassified(t *testing.T) {
 			t.Errorf("%s is judged and not in the method table", name)
 		}
 	}
+	for _, list := range []map[string]bool{acting, administrative, outbound, asking, fromTools, namesTool} {
+		for name := range list {
+			if !in[name] {
+				t.Errorf("%s is listed as special and not judged", name)
+			}
+		}
+	}
 	for _, m := range frames.Methods() {
 		paths, known := carries[m.Name]
 		if known && !in[m.Name] && exempt[m.Name] == "" {

@@ -28,11 +28,11 @@ type quarantine struct {
 	log    *slog.Logger
 	stats  *Stats
 
-	entryBytes atomic.Int64
-	failed     atomic.Pointer[string] // why the last write failed
+	// Bounds can change while a write waits for the disk with mu held.
+	entryBytes, maxFiles, maxBytes atomic.Int64
+	failed                         atomic.Pointer[string] // why the last write failed
 
 	mu    sync.Mutex
-	cfg   QuarantineConfig
 	files []evidence // oldest first
 	bytes int64
 }
@@ -43,11 +43,11 @@ type evidence struct {
 }
 
 func newQuarantine(cfg QuarantineConfig, redact redactor, log *slog.Logger, stats *Stats) *quarantine {
-	q := &quarantine{redact: redact, log: log, stats: stats, cfg: cfg}
+	q := &quarantine{redact: redact, log: log, stats: stats}
 	if cfg.Enabled {
 		q.dir = cfg.Dir
 	}
-	q.entryBytes.Store(int64(cfg.MaxEntryBytes))
+	q.bound(cfg)
 	return q
 }
 
@@ -65,9 +65,8 @@ func (q *quarantine) health() string {
 // bound takes over new bounds.
 func (q *quarantine) bound(cfg QuarantineConfig) {
 	q.entryBytes.Store(int64(cfg.MaxEntryBytes))
-	q.mu.Lock()
-	q.cfg.MaxFiles, q.cfg.MaxBytes = cfg.MaxFiles, cfg.MaxBytes
-	q.mu.Unlock()
+	q.maxFiles.Store(int64(cfg.MaxFiles))
+	q.maxBytes.Store(cfg.MaxBytes)
 }
 
 const (
@@ -244,7 +243,8 @@ func syncDir(dir string) error {
 // makeRoom removes the oldest files until one more of that size fits.
 func (q *quarantine) makeRoom(size int64) {
 	removed := 0
-	for len(q.files) > 0 && (len(q.files) >= q.cfg.MaxFiles || q.bytes+size > q.cfg.MaxBytes) {
+	maxFiles, maxBytes := int(q.maxFiles.Load()), q.maxBytes.Load()
+	for len(q.files) > 0 && (len(q.files) >= maxFiles || q.bytes+size > maxBytes) {
 		oldest := q.files[0]
 		if err := os.Remove(filepath.Join(q.dir, oldest.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			q.log.Error("quarantine: the oldest file cannot be removed", "file", oldest.name, "err", err)
@@ -256,7 +256,7 @@ func (q *quarantine) makeRoom(size int64) {
 	if removed > 0 {
 		q.stats.QuarantinePruned.Add(uint64(removed))
 		q.log.Warn("quarantine is full; the oldest evidence was removed", "files", removed,
-			"maxFiles", q.cfg.MaxFiles, "maxBytes", q.cfg.MaxBytes)
+			"maxFiles", maxFiles, "maxBytes", maxBytes)
 	}
 }
 

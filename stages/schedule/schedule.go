@@ -39,7 +39,10 @@ type Deps struct {
 	Policy func(ctx context.Context, sessionKey string) Policy
 	// AgentExists reports whether the agent is configured.
 	AgentExists func(id string) bool
-	Log         *slog.Logger
+	// Superseded is told of a request that a newer message made needless before it was
+	// stored. May be nil.
+	Superseded func(sessionKey, runID string)
+	Log        *slog.Logger
 }
 
 // Stage implements pipeline.Stage. One mutex guards all lanes: it is taken only for

@@ -56,6 +56,7 @@ func (s *Stage) interrupt(t *ticket) {
 		s.Stats.Interrupted.Add(1)
 		if x.work == nil {
 			x.why = errInterrupted
+			s.superseded(x)
 			continue
 		}
 		s.dropLater(x.work, errInterrupted)
@@ -65,6 +66,16 @@ func (s *Stage) interrupt(t *ticket) {
 		s.Stats.Interrupted.Add(1)
 		s.later(func() { w.Abort("interrupted") })
 	}
+}
+
+// superseded tells whoever still works on the request of a place that was given up, such
+// as an operator who is asked about it, that nobody wants its turn any more.
+func (s *Stage) superseded(t *ticket) {
+	if s.deps.Superseded == nil || t.runID == "" {
+		return
+	}
+	key, runID := t.lane.key, t.runID
+	s.later(func() { s.deps.Superseded(key, runID) })
 }
 
 // steer gives the running turn the messages that want to be put into it. Only the head

@@ -59,6 +59,7 @@ type Broker struct {
 	mu      sync.Mutex
 	pending map[string]*entry // waiting, and those being registered
 	bytes   int64             // of pending
+	foreign int               // of pending: asked by hooks and channels
 	past    past
 	grants  map[Sum]*grant // standing, by what they allow
 	byID    map[string]*grant
@@ -168,6 +169,7 @@ func (b *Broker) reserve(a *Ask, d *draft, timeout time.Duration) (*entry, error
 	e.turn <- struct{}{} // register's
 	if a.By != nil {
 		e.conn, e.device = a.By.ConnID, a.By.DeviceID
+		e.foreign = a.By.Role == frames.RoleSystem
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -185,6 +187,13 @@ func (b *Broker) reserve(a *Ask, d *draft, timeout time.Duration) (*entry, error
 		b.stats.Full.Add(1)
 		return nil, frames.Unavailable(1000, "%d approvals (%d bytes) are waiting already; decide some of them, or raise defend.approval.maxPending",
 			len(b.pending), b.bytes)
+	}
+	if e.foreign {
+		if b.foreign >= max(1, cfg.MaxPending/2) {
+			b.stats.Full.Add(1)
+			return nil, frames.Unavailable(1000, "%d approvals of hooks and channels are waiting already; the other half of defend.approval.maxPending is the operators' own", b.foreign)
+		}
+		b.foreign++
 	}
 	b.pending[id] = e
 	b.bytes += e.size()
@@ -228,6 +237,9 @@ func (b *Broker) forget(e *entry) {
 	if b.pending[e.id] == e {
 		delete(b.pending, e.id)
 		b.bytes -= e.size()
+		if e.foreign {
+			b.foreign--
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ type Config struct {
 	ReviewTimeoutMs int64 `json:"reviewTimeoutMs" doc:"how long a request that the defender wants reviewed is parked; then it is refused. Its session's lane waits as long" unit:"ms" min:"1000" max:"86400000" reload:"hot"`
 	MaxTimeoutMs    int64 `json:"maxTimeoutMs" doc:"longest wait that a request may ask for; longer ones are cut. dispatch.longTimeoutMs should not be less" unit:"ms" min:"1000" max:"86400000" reload:"hot"`
 	GraceMs         int64 `json:"graceMs" doc:"how long a decision can still be asked for by exec.approval.get, waitDecision and a repeated resolve" unit:"ms" min:"0" max:"600000" reload:"hot"`
-	MaxPending      int   `json:"maxPending" doc:"approvals that may wait at the same time; more are refused with UNAVAILABLE" min:"1" max:"65536" reload:"hot"`
+	MaxPending      int   `json:"maxPending" doc:"approvals that may wait at the same time; more are refused with UNAVAILABLE. What hooks and channels ask for takes half of them at most" min:"1" max:"65536" reload:"hot"`
 	MaxPendingBytes int64 `json:"maxPendingBytes" doc:"bytes of all of them together" unit:"bytes" min:"65536" reload:"hot"`
 	MaxHistory      int   `json:"maxHistory" doc:"decided approvals that are kept for approval.history; the oldest goes for a new one" min:"1" max:"100000" reload:"hot"`
 	MaxHistoryBytes int64 `json:"maxHistoryBytes" doc:"bytes of all of them together" unit:"bytes" min:"65536" reload:"hot"`

@@ -58,6 +58,7 @@ type entry struct {
 	draft
 	stream               string // canonical session key, for its readers; empty without one
 	conn, device         string // who asked
+	foreign              bool   // it was a hook or a channel
 	createdMs, expiresMs int64
 	deadline             time.Time
 	route                string

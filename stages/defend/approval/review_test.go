@@ -277,3 +277,29 @@ func TestAbortSession(t *testing.T) {
 		}
 	})
 }
+
+// TestForeignersLeaveRoom: what hooks ask for takes half of the places at most.
+func TestForeignersLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config, _ *Deps) { c.MaxPending = 4 })
+		defer w.close()
+		ask := func(by *frames.Peer) (string, chan Outcome) {
+			r := prompt("x y z")
+			r.By = by
+			return w.review(r)
+		}
+		hook := &frames.Peer{Role: frames.RoleSystem, Identity: "system:hook", ConnID: "h"}
+		first, _ := ask(hook)
+		ask(hook)
+		if id, out := ask(hook); id != "" || !strings.Contains((<-out).Err.Message, "hooks and channels") {
+			t.Error("a third was taken")
+		}
+		if id, _ := ask(operator("c1")); id == "" {
+			t.Error("the operator has no place")
+		}
+		w.wantResolve(Applied, Resolution{ID: first, Kind: KindPlugin, Decision: Deny})
+		if id, _ := ask(hook); id == "" {
+			t.Error("a place that was given back is not there")
+		}
+	})
+}

@@ -28,6 +28,9 @@ type Deps struct {
 	Live func(sessionKey string) sessionview.Live
 	// Notices returns and removes what was queued for the session's next turn.
 	Notices func(sessionKey string) []string
+	// Foreign is told of a message that is not the owner's when a running turn is about to
+	// read it. May be nil.
+	Foreign func(sessionKey, origin string)
 	// Lanes order the runs of a session.
 	Lanes Lanes
 	// HTTP is used for model calls; nil means a client of the package's own.

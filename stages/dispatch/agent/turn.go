@@ -127,6 +127,9 @@ func (t *turn) converse(ctx context.Context, history []provider.Message) End {
 		}
 		history = append(history, provider.Message{Role: "assistant", Content: a.text})
 		for _, in := range more {
+			if in.Foreign != "" && r.reg.deps.Foreign != nil { // it may have come before the turn did
+				r.reg.deps.Foreign(r.sessionKey, in.Foreign)
+			}
 			history = append(history, provider.Message{Role: "user", Content: in.Text})
 		}
 		t.out.reset()

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -155,21 +156,22 @@ func (q *eventQueue) all() []string {
 	return texts
 }
 
-// take removes and returns the texts of one session.
-func (q *eventQueue) take(session string) []string {
+// take removes and returns the texts of one session, and the origin of one that is not
+// its owner's.
+func (q *eventQueue) take(session string) (texts []string, foreign string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var texts []string
 	keep := q.items[:0]
 	for _, it := range q.items {
 		if it.session == session {
 			texts = append(texts, it.text)
+			foreign = cmp.Or(foreign, it.foreign)
 		} else {
 			keep = append(keep, it)
 		}
 	}
 	q.items = keep
-	return texts
+	return texts, foreign
 }
 
 // Queue keeps a text for the session's next turn; one over eventBytes is refused. foreign
@@ -182,21 +184,10 @@ func (f *Family) Queue(sessionKey, text, foreign string) error {
 	return nil
 }
 
-// Notices returns and removes what system-event has queued for a session: the next
-// turn tells the model.
-func (f *Family) Notices(sessionKey string) []string { return f.queued.take(sessionKey) }
-
-// ForeignNotices is the origin of a queued text of the session that is not its owner's;
-// empty when there is none.
-func (f *Family) ForeignNotices(sessionKey string) string {
-	f.queued.mu.Lock()
-	defer f.queued.mu.Unlock()
-	for _, it := range f.queued.items {
-		if it.session == sessionKey && it.foreign != "" {
-			return it.foreign
-		}
-	}
-	return ""
+// Notices returns and removes what was queued for a session: the next turn tells the
+// model. foreign is the origin of one that is not the owner's; empty when all are.
+func (f *Family) Notices(sessionKey string) (texts []string, foreign string) {
+	return f.queued.take(sessionKey)
 }
 
 // lastHeartbeat: this version runs no heartbeat turns, so there was none.

@@ -45,7 +45,7 @@ func newWorld(tb testing.TB) *world {
 		w.build(m.Events)
 		return w.family.Methods()
 	})
-	w.Notices = w.family.Notices
+	w.Notices = func(key string) []string { texts, _ := w.family.Notices(key); return texts }
 	return w
 }
 
@@ -200,13 +200,13 @@ func TestSystemEvent(t *testing.T) {
 	if w.OK("status", `{}`, &s); !slices.Equal(s.QueuedSystemEvents, []string{"event 2", "event 3", "event 4"}) {
 		t.Errorf("%q", s.QueuedSystemEvents)
 	}
-	if got := w.family.Notices("agent:main:other"); len(got) != 0 {
+	if got, _ := w.family.Notices("agent:main:other"); len(got) != 0 {
 		t.Errorf("%q", got)
 	}
-	if got := w.family.Notices("agent:main:main"); len(got) != 3 {
+	if got, _ := w.family.Notices("agent:main:main"); len(got) != 3 {
 		t.Errorf("%q", got)
 	}
-	if got := w.family.Notices("agent:main:main"); len(got) != 0 {
+	if got, _ := w.family.Notices("agent:main:main"); len(got) != 0 {
 		t.Errorf("told twice: %q", got)
 	}
 	if !strings.Contains(string(w.presence.JSON()), `"lastInputSeconds":3`) || !strings.Contains(string(w.presence.JSON()), "Node: a phone") {
