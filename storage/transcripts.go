@@ -35,7 +35,13 @@ type Message struct {
 	TimestampMs int64          `json:"timestampMs"`
 	// IdempotencyKey is that of the request that made the message, if any.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+	// Foreign names where a user's message comes from when its sender is not the owner
+	// ("sender", "tool", "web").
+	Foreign string `json:"foreign,omitzero"`
 }
+
+// FromOwner reports whether the message is the owner's own.
+func (m *Message) FromOwner() bool { return m.Role == "user" && m.Foreign == "" }
 
 // AppendMessage appends m to row's transcript, sets and stores row with its new LastSeq
 // and UpdatedAtMs, and returns the message's sequence number, from 1. A message whose ID

@@ -226,6 +226,26 @@ func TestTaint(t *testing.T) {
 		t.Fatal("the stranger's words did not arrive")
 	}
 	wantRefusal(t, send("s2"), "DEFENDER_REVIEW", "content of foreign origin (sender)")
+	for _, in := range ingresses {
+		if in.name == "hook" {
+			in.send(t, g, "agent", `{"message":"a stranger asks"}`)
+		}
+	}
+	eventually(t, "the stranger's turn", func() bool {
+		var list struct{ Sessions []struct{ Key string } }
+		c.call("sessions.list", obj{"search": "hook"}, &list)
+		for _, row := range list.Sessions {
+			for _, m := range c.history(row.Key).Messages {
+				if m.Role == "user" && strings.Contains(string(m.Raw), `"senderIsOwner":true`) {
+					t.Errorf("a stranger's message is the owner's: %s", m.Raw)
+				}
+				if m.Role == "assistant" {
+					return true
+				}
+			}
+		}
+		return false
+	})
 	g.stop() // a restart is no turn of the owner's
 	g = w.start()
 	c = g.dial()

@@ -30,7 +30,7 @@ type userBody struct {
 
 func userRecord(in Input) storage.Message {
 	key := in.RunID + ":user"
-	return storage.Message{ID: in.MessageID, RunID: in.RunID, Role: "user", TimestampMs: in.AtMs, IdempotencyKey: key,
+	return storage.Message{ID: in.MessageID, RunID: in.RunID, Role: "user", TimestampMs: in.AtMs, IdempotencyKey: key, Foreign: in.Foreign,
 		Body: mustJSON(userBody{Role: "user", Content: in.Text, Timestamp: in.AtMs, IdempotencyKey: key})}
 }
 
@@ -224,7 +224,7 @@ func (r *Run) pending(out []Pending, most int) []Pending {
 		text, _ := sessionview.Cut(in.Text, most)
 		out = append(out, Pending{ID: in.MessageID, AcceptedAt: in.AtMs, State: "queued", RunID: in.RunID,
 			Message: PendingMessage{Role: "user", Content: text, Timestamp: in.AtMs,
-				Meta: pendingMeta{SenderIsOwner: true, ID: "pending:" + in.MessageID}}})
+				Meta: pendingMeta{SenderIsOwner: in.Foreign == "", ID: "pending:" + in.MessageID}}})
 	}
 	return out
 }

@@ -202,7 +202,7 @@ func (r *Run) settle(e *pipeline.Envelope, end End, answers []answer, first int)
 // announce tells the session's readers of new messages.
 func (r *Run) announce(added []storage.Message) {
 	for _, m := range added {
-		r.reg.MessageAdded(r.sessionKey, m, m.Role == "user")
+		r.reg.MessageAdded(r.sessionKey, m, m.FromOwner())
 	}
 }
 

@@ -28,7 +28,7 @@ func Message(m storage.Message, most int) jsontext.Value {
 	own := meta{ID: m.ID, IdempotencyKey: m.IdempotencyKey, RecordTimestampMs: m.TimestampMs, Seq: m.Seq}
 	switch m.Role {
 	case "user":
-		own.SenderIsOwner = true
+		own.SenderIsOwner = m.FromOwner()
 	case "system":
 		own.Kind = "reset" // the only one that is stored
 	default:

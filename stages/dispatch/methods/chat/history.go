@@ -238,7 +238,7 @@ func (f *Family) delta(r storage.Reader, row *storage.SessionRow, found bool, p 
 	for _, m := range stored {
 		v := sessionview.Message(m, p.MaxChars)
 		size += len(v)
-		messages = append(messages, agent.SessionMessage{SessionKey: row.Key, AgentID: row.AgentID, SenderIsOwner: m.Role == "user",
+		messages = append(messages, agent.SessionMessage{SessionKey: row.Key, AgentID: row.AgentID, SenderIsOwner: m.FromOwner(),
 			Message: v, MessageID: m.ID, MessageSeq: m.Seq})
 	}
 	// A page of the store may end early, at its own bound.
