@@ -25,14 +25,14 @@ const Stride = 4
 //go:embed weights.bin
 var embedded string
 
-// weightsSize is that of weights.bin: a byte for each feature, three scales of the
-// regions, two thresholds.
-const weightsSize = Features + 5*4
+// weightsSize is that of weights.bin: a byte for each feature, the scales of phrases
+// and of words, two thresholds.
+const weightsSize = Features + 4*4
 
 // Machine is ready after New or NewCollector.
 type Machine struct {
 	weights   string
-	scales    [3]int32 // of concepts, words and topics, in Units
+	scales    [2]int32 // of phrases and words, in Units
 	low, high float64
 	collect   func([]uint32)
 
@@ -53,11 +53,12 @@ type Machine struct {
 	pos, view      int
 	letters        []byte
 	spelled        int
-	feats          [PerToken]uint32
+	wordFeats      [maxWordFeats]uint32
+	phraseFeats    [maxPhraseFeats]uint32
+	both           []uint32
 
 	// What the tokens came to.
 	sum   int32
-	topic int64
 	best  Best
 	blank []byte
 	sums  []int32
@@ -87,7 +88,7 @@ func NewWith(weights string) (*Machine, error) {
 	for i := range m.scales {
 		m.scales[i] = int32(word(i))
 	}
-	m.low, m.high = float64(math.Float32frombits(word(3))), float64(math.Float32frombits(word(4)))
+	m.low, m.high = float64(math.Float32frombits(word(2))), float64(math.Float32frombits(word(3)))
 	return m, nil
 }
 
@@ -104,7 +105,7 @@ func (m *Machine) reset() {
 	m.sep, m.line, m.punct = sepPara, false, 0
 	m.s1, m.s2, m.shape1, m.shape2 = 0, 0, 0, 0
 	m.c1, m.c2 = 0, 0
-	m.sum, m.topic = 0, 0
+	m.sum = 0
 }
 
 // Kinds of views, for tags.
@@ -233,8 +234,7 @@ func (m *Machine) finish(start int) {
 			}
 		}
 	}
-	topic := float64(m.topic) * float64(m.scales[2]) * TopicScale / float64(n)
-	logit := (float64(best) + topic) * Unit
+	logit := float64(best) * Unit
 	if logit <= m.best.Logit {
 		return
 	}

@@ -146,6 +146,24 @@ func (m *Machine) word(text []byte, i int) int {
 	var concept phrases.Concept
 	upper, digits, high := 0, 0, false
 	limit := min(len(text), start+maxWordBytes)
+	for i < limit { // most words are ASCII letters to their end
+		c := text[i]
+		if class[c] != clsLetter {
+			break
+		}
+		upper += int(c>>5&1 ^ 1)
+		h = phrases.Step(h, c|0x20)
+		i++
+		n := i - start
+		if n == stemBytes || n == stemHigh {
+			stem = h
+		}
+		if n >= phrases.MinPrefix && phrases.MaybePrefix(h) {
+			if p := phrases.FindPrefix(h); p != 0 {
+				concept = p
+			}
+		}
+	}
 	for i < limit {
 		c := text[i]
 		switch class[c] {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"math"
+	"os"
+	"strconv"
 
 	"sluice/stages/defend/prompt/model"
 )
@@ -17,16 +19,21 @@ type learner struct {
 
 // Settings of the training. The values come from cross-validation over all sources
 // together; recall is flat around them (docs/models/prompt.md).
+var (
+	rate      float32 = xpf("RATE", 0.02)
+	decay     float32 = xpf("DECAY", 0.01)
+	dropout           = uint64(xpi("DROP", 200_000))
+	badShare          = float64(xpf("BAD", 0.5)) // of the total weight goes to attacks
+	sizePower         = float64(xpf("SP", -0.3)) // a source's texts weigh its size to this power
+	MORE              = xpi("MORE", 1)
+	WO                = uint64(xpi("WO", wordsOut))
+	WOM               = uint64(xpi("WOM", wordsOut))
+)
+
 const (
-	rate  float32 = 0.02
-	decay float32 = 0.01
 	// Of a million: how often a feature, all words, or the topic is left out of a step.
-	dropout   = 200_000
-	wordsOut  = 400_000
-	topicOut  = 300_000
-	million   = 1_000_000
-	badShare  = 0.4  // of the total weight goes to attacks
-	sizePower = -0.3 // a source's texts weigh its size to this power
+	wordsOut = 400_000
+	million  = 1_000_000
 )
 
 func newLearner() *learner {
@@ -99,7 +106,6 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 		at = end
 		l.sums = append(l.sums, sum)
 	}
-	topic := l.topic(t)
 	score = float32(math.Inf(-1))
 	for _, size := range model.Windows {
 		for i := 0; ; i += model.Stride {
@@ -109,7 +115,7 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 			}
 			end := min(i+size, n)
 			a, b := model.Biases(end-i, n)
-			if s := l.sums[end-1] - before + l.w[a] + l.w[b] + topic; s > score {
+			if s := l.sums[end-1] - before + l.w[a] + l.w[b]; s > score {
 				score, from, to = s, i, end
 			}
 			if end == n {
@@ -118,16 +124,6 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 		}
 	}
 	return score, from, to
-}
-
-// topic is what the words of all of t say, wherever the window is.
-func (l *learner) topic(t tokens) float32 {
-	sum, at := float32(0), t.start
-	for _, end := range t.ends {
-		sum += l.w[model.Topic(t.feats[at])]
-		at = end
-	}
-	return float32(sum * model.TopicScale / float32(len(t.ends)))
 }
 
 // anywhere is the size of the windows that are learnt as harmless wherever they are.
@@ -144,6 +140,17 @@ func (l *learner) step(d *doc) {
 	if !d.bad && n > 2*anywhere { // and a window anywhere
 		from := int(l.next() % uint64(n-anywhere))
 		l.learn(d, t, from, from+anywhere)
+		for k := range MORE {
+			_ = k
+			half := int(l.next() % uint64(n/2))
+			t2 := t
+			t2.ends = t.ends[half : half+n/2]
+			if half > 0 {
+				t2.start = t.ends[half-1]
+			}
+			_, from, to := l.window(t2)
+			l.learn(d, t, from+half, to+half)
+		}
 	}
 }
 
@@ -156,7 +163,11 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	}
 	feats := t.feats[start:t.ends[to-1]]
 	seed := l.next()
-	conceptOnly := l.next()%million < wordsOut
+	level := l.next() % million
+	wo := WO
+	if d.category == "multilingual" || d.category == "multilingual-benign" {
+		wo = WOM
+	}
 	keep := func(i int) bool {
 		x := (seed + uint64(i)*0x9E3779B97F4A7C15)
 		x ^= x >> 29
@@ -164,7 +175,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 		if x>>11%million < dropout {
 			return false
 		}
-		return !conceptOnly || feats[i] < model.WordAt
+		return feats[i] < model.WordAt || level >= wo
 	}
 	a, b := model.Biases(to-from, len(t.ends))
 	z := float64(l.w[a] + l.w[b])
@@ -172,10 +183,6 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 		if keep(i) {
 			z += float64(l.w[f])
 		}
-	}
-	topical := l.next()%million >= topicOut
-	if topical {
-		z += float64(l.topic(t))
 	}
 	p := 1 / (1 + math.Exp(-z))
 	if d.bad {
@@ -187,13 +194,6 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	}
 	l.update(a, g)
 	l.update(b, g)
-	if topical {
-		at, share := t.start, g*model.TopicScale/float32(len(t.ends))
-		for _, end := range t.ends {
-			l.update(model.Topic(t.feats[at]), share)
-			at = end
-		}
-	}
 	for i, f := range feats {
 		if keep(i) {
 			l.update(f, g)
@@ -229,29 +229,79 @@ func fit(docs []*doc, epochs int) *learner {
 	return l
 }
 
-// balance weighs texts so that a large source does not drown the others.
+// A group of texts gets a share of the total weight, whatever its size: the labelled texts,
+// those of the grammars, and the composed ones.
+type group struct {
+	bad  bool
+	kind int
+}
+
+const (
+	labelled = iota
+	written
+	mixed
+)
+
+var shares = map[group]float64{
+	{true, labelled}: 1 - float64(xpf("GMA", 0.5)) - float64(xpf("CMA", 0.3)), {true, written}: float64(xpf("GMA", 0.5)), {true, mixed}: float64(xpf("CMA", 0.3)),
+	{false, labelled}: 1 - float64(xpf("GMB", 0.4)) - float64(xpf("CMB", 0.1)), {false, written}: float64(xpf("GMB", 0.4)), {false, mixed}: float64(xpf("CMB", 0.1)),
+}
+
+func groupOf(d *doc) group {
+	switch d.fold {
+	case "grammar":
+		return group{d.bad, written}
+	case "composed":
+		if d.source == "composed-here" {
+			return group{d.bad, mixed}
+		}
+	}
+	return group{d.bad, labelled}
+}
+
+// balance weighs texts so that a large source or file does not drown the others.
 func balance(docs []*doc) {
 	size := map[string]float64{}
 	for _, d := range docs {
 		size[key(d)]++
 	}
-	total := map[bool]float64{}
+	total := map[group]float64{}
 	for _, d := range docs {
 		d.weight = float32(math.Pow(size[key(d)], sizePower))
-		total[d.bad] += float64(d.weight)
+		total[groupOf(d)] += float64(d.weight)
 	}
 	for _, d := range docs {
+		g := groupOf(d)
 		share := 1 - badShare
 		if d.bad {
 			share = badShare
 		}
-		d.weight *= float32(share * float64(len(docs)) / total[d.bad])
+		d.weight *= float32(share * shares[g] * float64(len(docs)) / total[g])
 	}
 }
 
 func key(d *doc) string {
-	if d.bad {
-		return "+" + d.source
+	k := d.source
+	if d.file != "" {
+		k = d.file
 	}
-	return "-" + d.source
+	if d.bad {
+		return "+" + k
+	}
+	return "-" + k
+}
+
+func xpi(name string, def int) int {
+	if s := os.Getenv(name); s != "" {
+		n, _ := strconv.Atoi(s)
+		return n
+	}
+	return def
+}
+func xpf(name string, def float32) float32 {
+	if s := os.Getenv(name); s != "" {
+		n, _ := strconv.ParseFloat(s, 32)
+		return float32(n)
+	}
+	return def
 }

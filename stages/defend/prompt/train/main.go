@@ -56,4 +56,4 @@ type options struct {
 }
 
 // defaultEpochs: more does not change the figures.
-const defaultEpochs = 8
+var defaultEpochs = xpi("EP", 8)

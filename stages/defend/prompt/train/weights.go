@@ -18,13 +18,18 @@ func trainAll(o options, docs []*doc) error {
 	if err != nil {
 		return err
 	}
+	if o.card != "" {
+		if err := reportAll(o, docs); err != nil {
+			return err
+		}
+	}
 	l := fit(trainingSet(append(append([]*doc(nil), docs...), synthetic...), nil), o.epochs)
 	out := pack(l.w, low, high)
 	return os.WriteFile(filepath.Join(o.dir, "model", "weights.bin"), out, 0o644)
 }
 
 // composedTexts is how many attacks are put into harmless texts for training.
-const composedTexts = 6000
+var composedTexts = xpi("NC", 6000)
 
 // trainingSet is the labelled texts that are not held out, and the grammars' texts.
 func trainingSet(docs []*doc, held map[string]bool) []*doc {
@@ -44,15 +49,13 @@ func trainingSet(docs []*doc, held map[string]bool) []*doc {
 // their own, and adds the scales and the thresholds.
 func pack(w []float32, low, high float64) []byte {
 	a, scaleA := quantise(w[:model.WordAt])
-	b, scaleB := quantise(w[model.WordAt:model.TopicAt])
-	c, scaleC := quantise(w[model.TopicAt:])
-	out := append(append(a, b...), c...)
+	b, scaleB := quantise(w[model.WordAt:])
+	out := append(a, b...)
 	out = binary.LittleEndian.AppendUint32(out, uint32(scaleA))
 	out = binary.LittleEndian.AppendUint32(out, uint32(scaleB))
-	out = binary.LittleEndian.AppendUint32(out, uint32(scaleC))
 	out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(low)))
 	out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(high)))
-	fmt.Printf("scales %d %d %d, thresholds %.3f %.3f\n", scaleA, scaleB, scaleC, low, high)
+	fmt.Printf("scales %d %d, thresholds %.3f %.3f\n", scaleA, scaleB, low, high)
 	return out
 }
 
