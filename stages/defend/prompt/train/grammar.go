@@ -3,7 +3,6 @@ package main
 import (
 	"embed"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -117,7 +116,7 @@ func (g *grammar) expand(s, x string, depth int) string {
 }
 
 // perLine multiplies the number of texts that a grammar asks for.
-var perLine = xpi("PL", 3)
+const perLine = 3
 
 var tidy = strings.NewReplacer("  ", " ", " .", ".", " ,", ",", " ?", "?", " !", "!", "..", ".", ",.", ".", "?.", "?", ".,", ",", " :", ":")
 
@@ -132,9 +131,6 @@ func grammarDocs() []*doc {
 		raw, err := grammarFiles.ReadFile("grammar/" + e.Name())
 		if err != nil {
 			panic(err)
-		}
-		if x := os.Getenv("XF"); x != "" && strings.Contains(","+x+",", ","+strings.TrimSuffix(e.Name(), ".txt")+",") {
-			continue
 		}
 		bad := !strings.HasPrefix(e.Name(), "benign")
 		docs = append(docs, grammarFile(strings.TrimSuffix(e.Name(), ".txt"), string(raw), bad)...)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"math"
-	"os"
-	"strconv"
 
 	"sluice/stages/defend/prompt/model"
 )
@@ -19,21 +17,18 @@ type learner struct {
 
 // Settings of the training. The values come from cross-validation over all sources
 // together; recall is flat around them (docs/models/prompt.md).
-var (
-	rate      float32 = xpf("RATE", 0.02)
-	decay     float32 = xpf("DECAY", 0.01)
-	dropout           = uint64(xpi("DROP", 200_000))
-	badShare          = float64(xpf("BAD", 0.5)) // of the total weight goes to attacks
-	sizePower         = float64(xpf("SP", -0.3)) // a source's texts weigh its size to this power
-	MORE              = xpi("MORE", 1)
-	WO                = uint64(xpi("WO", wordsOut))
-	WOM               = uint64(xpi("WOM", wordsOut))
-)
-
 const (
-	// Of a million: how often a feature, all words, or the topic is left out of a step.
-	wordsOut = 400_000
+	rate  float32 = 0.02
+	decay float32 = 0.01
+	// Of a million: how often a feature, or all words, are left out of a step.
+	dropout  = 200_000
+	wordsOut = 550_000
 	million  = 1_000_000
+	// More windows of a harmless text that are learnt in a step: the worst of some half.
+	moreWindows = 2
+
+	badShare  = 0.5  // of the total weight goes to attacks
+	sizePower = -0.3 // a source's texts weigh its size to this power
 )
 
 func newLearner() *learner {
@@ -137,25 +132,24 @@ func (l *learner) step(d *doc) {
 		return
 	}
 	l.learn(d, t, from, to)
-	if !d.bad && n > 2*anywhere { // and a window anywhere
-		from := int(l.next() % uint64(n-anywhere))
-		l.learn(d, t, from, from+anywhere)
-		for k := range MORE {
-			_ = k
-			half := int(l.next() % uint64(n/2))
-			t2 := t
-			t2.ends = t.ends[half : half+n/2]
-			if half > 0 {
-				t2.start = t.ends[half-1]
-			}
-			_, from, to := l.window(t2)
-			l.learn(d, t, from+half, to+half)
+	if d.bad || n <= 2*anywhere {
+		return
+	}
+	from = int(l.next() % uint64(n-anywhere)) // and a window anywhere
+	l.learn(d, t, from, from+anywhere)
+	for range moreWindows {
+		half := int(l.next() % uint64(n/2))
+		part := tokens{feats: t.feats, ends: t.ends[half : half+n/2], start: t.start}
+		if half > 0 {
+			part.start = t.ends[half-1]
 		}
+		_, from, to := l.window(part)
+		l.learn(d, t, from+half, to+half)
 	}
 }
 
-// learn takes one step towards d's label for the window of t, without some features:
-// any of them, all the words so that phrases learn to do without, or the topic.
+// learn takes one step towards d's label for the window of t, without some features: any
+// of them, or all the words so that phrases learn to do without.
 func (l *learner) learn(d *doc, t tokens, from, to int) {
 	start := t.start
 	if from > 0 {
@@ -163,11 +157,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	}
 	feats := t.feats[start:t.ends[to-1]]
 	seed := l.next()
-	level := l.next() % million
-	wo := WO
-	if d.category == "multilingual" || d.category == "multilingual-benign" {
-		wo = WOM
-	}
+	phrasesOnly := l.next()%million < wordsOut
 	keep := func(i int) bool {
 		x := (seed + uint64(i)*0x9E3779B97F4A7C15)
 		x ^= x >> 29
@@ -175,7 +165,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 		if x>>11%million < dropout {
 			return false
 		}
-		return feats[i] < model.WordAt || level >= wo
+		return !phrasesOnly || feats[i] < model.WordAt
 	}
 	a, b := model.Biases(to-from, len(t.ends))
 	z := float64(l.w[a] + l.w[b])
@@ -208,25 +198,32 @@ func (l *learner) update(f uint32, g float32) {
 	l.w[f] = w - float32(rate*g)/(float32(math.Sqrt(float64(l.g2[f])))+0.1)
 }
 
-// fit trains on docs, in an order of its own.
+// runs is how many models are trained, in other orders; the mean of their weights is less
+// a matter of chance than one of them.
+const runs = 3
+
+// fit trains on docs, in orders of its own.
 func fit(docs []*doc, epochs int) *learner {
-	l := newLearner()
-	order := append([]*doc(nil), docs...)
-	mean := make([]float32, len(l.w))
+	mean := make([]float32, model.Features)
 	from := epochs / 2
-	for e := range epochs {
-		l.shuffle(order)
-		for _, d := range order {
-			l.step(d)
-		}
-		if e >= from {
-			for i, w := range l.w {
-				mean[i] += float32(w / float32(epochs-from))
+	share := 1 / float32(runs*(epochs-from))
+	for run := range runs {
+		l := newLearner()
+		l.rng += uint64(run) * 0xD1B54A32D192ED03
+		order := append([]*doc(nil), docs...)
+		for e := range epochs {
+			l.shuffle(order)
+			for _, d := range order {
+				l.step(d)
+			}
+			if e >= from {
+				for i, w := range l.w {
+					mean[i] += float32(w * share)
+				}
 			}
 		}
 	}
-	l.w = mean
-	return l
+	return &learner{w: mean}
 }
 
 // A group of texts gets a share of the total weight, whatever its size: the labelled texts,
@@ -243,8 +240,8 @@ const (
 )
 
 var shares = map[group]float64{
-	{true, labelled}: 1 - float64(xpf("GMA", 0.5)) - float64(xpf("CMA", 0.3)), {true, written}: float64(xpf("GMA", 0.5)), {true, mixed}: float64(xpf("CMA", 0.3)),
-	{false, labelled}: 1 - float64(xpf("GMB", 0.4)) - float64(xpf("CMB", 0.1)), {false, written}: float64(xpf("GMB", 0.4)), {false, mixed}: float64(xpf("CMB", 0.1)),
+	{true, labelled}: 0.2, {true, written}: 0.5, {true, mixed}: 0.3,
+	{false, labelled}: 0.65, {false, written}: 0.25, {false, mixed}: 0.1,
 }
 
 func groupOf(d *doc) group {
@@ -289,19 +286,4 @@ func key(d *doc) string {
 		return "+" + k
 	}
 	return "-" + k
-}
-
-func xpi(name string, def int) int {
-	if s := os.Getenv(name); s != "" {
-		n, _ := strconv.Atoi(s)
-		return n
-	}
-	return def
-}
-func xpf(name string, def float32) float32 {
-	if s := os.Getenv(name); s != "" {
-		n, _ := strconv.ParseFloat(s, 32)
-		return float32(n)
-	}
-	return def
 }

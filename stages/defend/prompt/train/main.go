@@ -56,4 +56,4 @@ type options struct {
 }
 
 // defaultEpochs: more does not change the figures.
-var defaultEpochs = xpi("EP", 8)
+const defaultEpochs = 8
