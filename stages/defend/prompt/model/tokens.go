@@ -218,14 +218,20 @@ done:
 	if e := phrases.Find(h); e != 0 {
 		concept = e
 	}
-	t := token{hash: h, stem: stem, concept: concept, shape: shapeOf(n, upper, digits, high)}
-	if concept == 0 && !high {
+	return m.whole(text, start, i, token{hash: h, stem: stem, concept: concept, shape: shapeOf(n, upper, digits, high)}, digits)
+}
+
+// whole emits the word text[start:i], unless it hides others: leet, or words without
+// blanks. It returns where what was read ends.
+func (m *Machine) whole(text []byte, start, i int, t token, digits int) int {
+	n := i - start
+	if t.concept == 0 && t.shape != shapeHigh {
 		if (digits > 0 || i < len(text) && leetOf[text[i]] != 0) && (start == 0 || leetOf[text[start-1]] == 0) {
 			if k := m.leet(text, start); k > 0 {
 				return start + k
 			}
 		}
-		if digits == 0 && n >= 5 && !phrases.Known(h) {
+		if digits == 0 && n >= 5 && !phrases.Known(t.hash) {
 			m.odd(text[start:i], start)
 			if first := start == 0 || class[text[start-1]] != clsLetter; n >= longWord && first {
 				if end := joinedEnd(text, i); m.joined(text, start, end) {
