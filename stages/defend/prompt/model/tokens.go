@@ -138,15 +138,10 @@ func (m *Machine) words(text []byte) {
 	}
 }
 
-// word reads the word at text[i] and returns where it ends.
-func (m *Machine) word(text []byte, i int) int {
-	start := i
-	h := phrases.Start
-	stem := uint32(0)
-	var concept phrases.Concept
-	upper, digits, high := 0, 0, false
-	limit := min(len(text), start+maxWordBytes)
-	for i < limit { // most words are ASCII letters to their end
+// letters reads the ASCII letters that most words consist of.
+func letters(text []byte, start, limit int) (i, upper int, h, stem uint32, concept phrases.Concept) {
+	i, h = start, phrases.Start
+	for i < limit {
 		c := text[i]
 		if class[c] != clsLetter {
 			break
@@ -164,6 +159,15 @@ func (m *Machine) word(text []byte, i int) int {
 			}
 		}
 	}
+	return
+}
+
+// word reads the word at text[i] and returns where it ends.
+func (m *Machine) word(text []byte, i int) int {
+	start := i
+	digits, high := 0, false
+	limit := min(len(text), start+maxWordBytes)
+	i, upper, h, stem, concept := letters(text, start, limit)
 	for i < limit {
 		c := text[i]
 		switch class[c] {
