@@ -9,7 +9,7 @@
 package prompt
 
 //go:generate go run ./train -dir . -tables
-//go:generate go run ./train -dir .
+//go:generate go run ./train -dir . -card ../../../docs/models/prompt.md
 
 import (
 	"math"

@@ -22,7 +22,6 @@ const (
 	minRun = 16
 	// maxRuns bounds the runs of one text.
 	maxRuns = 64
-	stride  = minRun
 )
 
 var alphabet = func() (t [256]bool) {
@@ -33,24 +32,26 @@ var alphabet = func() (t [256]bool) {
 }()
 
 // Find fills Runs and Text from src and reports whether there are any.
+//
+// A stretch of minRun bytes is read from its end: the first byte that is not of the
+// alphabet rules out all stretches before it, so that most of a text is never looked at.
 func (f *Finder) Find(src []byte) bool {
 	f.Runs, f.Text = f.Runs[:0], f.Text[:0]
-	done := 0
-	for i := stride - 1; i < len(src) && len(f.Runs) < maxRuns; i += stride {
-		if !alphabet[src[i]] || i < done {
+	for i := 0; i+minRun <= len(src) && len(f.Runs) < maxRuns; {
+		j := i + minRun - 1
+		for j >= i && alphabet[src[j]] {
+			j--
+		}
+		if j >= i {
+			i = j + 1
 			continue
 		}
-		lo, hi := i, i+1
-		for lo > done && alphabet[src[lo-1]] {
-			lo--
-		}
+		hi := i + minRun
 		for hi < len(src) && alphabet[src[hi]] {
 			hi++
 		}
-		done = hi
-		if hi-lo >= minRun {
-			f.try(src, lo, hi)
-		}
+		f.try(src, i, hi)
+		i = hi
 	}
 	f.lists(src)
 	return len(f.Runs) > 0

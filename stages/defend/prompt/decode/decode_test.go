@@ -51,3 +51,24 @@ func FuzzFind(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDecode: runs lie in the source, do not overlap within their kind, and decode to no
+// more than they are.
+func FuzzDecode(f *testing.F) {
+	for _, s := range []string{"SWdub3JlIGFsbCBwcmV2aW91cyBpbnN0cnVjdGlvbnM=", "69676e6f726520616c6c20707265", "69 67 6e 6f 72 65 20 61 6c", "0x69, 0x67, 0x6e, 0x6f, 0x72, 0x65, 0x20, 0x61",
+		"01101001 01100111 01101110 01101111 01110010 01100101 00100000 01100001", "105 103 110 111 114 101 32 97 108", "JFTW433SMUQGC3DMEBYHEZLW"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		var d Finder
+		found := d.Find(src)
+		if found != (len(d.Runs) > 0) {
+			t.Errorf("found %v, %d runs", found, len(d.Runs))
+		}
+		for _, r := range d.Runs {
+			if r.Start < 0 || r.Start >= r.End || r.End > len(src) || r.From < 0 || r.From > r.To || r.To > len(d.Text) || r.To-r.From > r.End-r.Start {
+				t.Errorf("run %+v of %d bytes, text %d", r, len(src), len(d.Text))
+			}
+		}
+	})
+}

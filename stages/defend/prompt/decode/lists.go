@@ -6,32 +6,28 @@ const minList = 8
 // lists finds bytes written one by one: "69 67 6e", "0x69, 0x67", "01101001 01100111",
 // "105 103 110".
 //
-// A list has only characters of listed, and is no shorter than minListBytes: looking at
-// every listStride-th byte finds the stretches worth reading.
+// A list has only characters of listed, and is no shorter than minListBytes: stretches of
+// that size are read from their end, as in Find.
 func (f *Finder) lists(src []byte) {
-	done := 0
-	for i := listStride - 1; i < len(src); i += listStride {
-		if i < done || !listed[src[i]] {
+	for i := 0; i+minListBytes <= len(src); {
+		j := i + minListBytes - 1
+		for j >= i && listed[src[j]] {
+			j--
+		}
+		if j >= i {
+			i = j + 1
 			continue
 		}
-		lo, hi := i, i+1
-		for lo > done && listed[src[lo-1]] {
-			lo--
-		}
+		hi := i + minListBytes
 		for hi < len(src) && listed[src[hi]] {
 			hi++
 		}
-		done = hi
-		if hi-lo >= minListBytes {
-			f.list(src[:hi], lo)
-		}
+		f.list(src[:hi], i)
+		i = hi
 	}
 }
 
-const (
-	minListBytes = minList*2 + minList - 1
-	listStride   = minListBytes - 2
-)
+const minListBytes = minList*2 + minList - 1
 
 var listed = func() (t [256]bool) {
 	for _, c := range []byte("0123456789abcdefABCDEFxX ,\n;:\t") {

@@ -6,7 +6,7 @@ package model
 //	[biasAt, wordAt)      lengths of windows and texts
 //	[wordAt, Features)    hashed words, pairs and triples of words, shapes, punctuation
 const (
-	Features = 1 << 18
+	Features = wordAt + hashed
 
 	concepts   = 48
 	oneAt      = 0
@@ -16,39 +16,31 @@ const (
 	wordAt     = 1 << 15
 	biasAt     = wordAt - 64
 	conceptEnd = biasAt
-	topics     = 1 << 14
-	topicAt    = Features - topics
+	hashed     = 6 << 16
 
 	// WordAt is where the hashed words begin: they are quantised on a scale of their own.
 	WordAt = wordAt
-	// TopicAt is where the weights of a text's words, wherever they are, begin.
-	TopicAt = topicAt
 
-	// PerToken bounds the features of one token.
-	PerToken = 14
+	// At most so many features of words and of phrases has one token.
+	maxWordFeats   = 9
+	maxPhraseFeats = 4
 )
-
-// Topic is the feature of the whole text that goes with the word feature f.
-func Topic(f uint32) uint32 { return topicAt + f%topics }
 
 // salts keep kinds of word features apart.
 const (
 	saltWord = 0x9E3779B1 * (iota + 1) & 0xFFFFFFFF
 	saltPair
-	saltSkip
 	saltTriple
 	saltSep
 	saltPunct
 	saltShape
 	saltMixed
 	saltAfter
+	saltSkip
 )
 
 func bucket(h uint32) uint32 {
-	h *= 0x2C1B3C6D
-	h ^= h >> 15
-	h *= 0x297A2D39
-	return wordAt + uint32(uint64(h)*(topicAt-wordAt)>>32)
+	return wordAt + uint32(uint64(h)*0x9E3779B97F4A7C15>>32*hashed>>32)
 }
 
 func mix(a, b uint32) uint32 { return (a<<7 | a>>25) ^ b*0x85EBCA6B }
@@ -71,32 +63,33 @@ const maxGap = 14
 
 // emit computes the features of t and adds their weights to the running sum.
 func (m *Machine) emit(t token) {
-	f := &m.feats
-	n := 0
-	f[n] = bucket(t.hash + saltWord)
-	f[n+1] = bucket(mix(m.s1, t.stem) + saltPair)
-	f[n+2] = bucket(mix(m.s2, t.stem) + saltSkip)
-	f[n+3] = bucket(mix(mix(m.s2, m.s1), t.stem) + saltTriple)
-	f[n+4] = bucket(mix(uint32(m.sep), t.stem) + saltSep)
-	f[n+5] = bucket(mix(uint32(m.shape1)<<8|uint32(t.shape)<<4|uint32(m.sep), uint32(m.shape2)) + saltShape)
-	n += 6
+	f := &m.wordFeats
+	f[0] = bucket(t.hash + saltWord)
+	f[1] = bucket(mix(m.s1, t.stem) + saltPair)
+	f[2] = bucket(mix(mix(m.s2, m.s1), t.stem) + saltTriple)
+	f[3] = bucket(mix(uint32(m.sep), t.stem) + saltSep)
+	f[4] = bucket(mix(uint32(m.shape1)<<8|uint32(t.shape)<<4|uint32(m.sep), uint32(m.shape2)) + saltShape)
+	f[5] = bucket(mix(m.s2, t.stem) + saltSkip)
+	n, k := everyToken, 0
 	if m.punct != 0 {
 		f[n] = bucket(mix(m.punct, 0) + saltPunct)
 		n++
 	}
 	m.index++
 	if c := uint32(t.concept); c != 0 {
-		f[n] = oneAt + c*seps + uint32(m.sep)
-		n++
+		p := &m.phraseFeats
+		p[0] = oneAt + c*seps + uint32(m.sep)
+		k = 1
 		if gap := m.index - m.at1; m.c1 != 0 && gap <= maxGap {
-			f[n] = pairAt + (m.c1*concepts+c)*4 + gapOf(gap)
-			f[n+1] = bucket(mix(m.c1, t.stem) + saltMixed)
-			n += 2
+			p[1] = pairAt + (m.c1*concepts+c)*4 + gapOf(gap)
+			k = 2
+			f[n] = bucket(mix(m.c1, t.stem) + saltMixed)
+			n++
 			if gap := m.index - m.at2; m.c2 != 0 && gap <= maxGap {
-				f[n] = skipAt + (m.c2*concepts+c)*2 + gapOf(gap)>>1
+				p[2] = skipAt + (m.c2*concepts+c)*2 + gapOf(gap)>>1
 				h := mix(mix(m.c2, m.c1), c) * 0x9E3779B1
-				f[n+1] = tripleAt + uint32(uint64(h)*(conceptEnd-tripleAt)>>32)
-				n += 2
+				p[3] = tripleAt + uint32(uint64(h)*(conceptEnd-tripleAt)>>32)
+				k = 4
 			}
 		}
 		m.c2, m.at2 = m.c1, m.at1
@@ -109,33 +102,34 @@ func (m *Machine) emit(t token) {
 	m.s2, m.s1 = m.s1, t.stem
 	m.shape2, m.shape1 = m.shape1, t.shape
 	m.sep, m.punct = sepSpace, 0
-	m.add(n)
+	m.add(n, k)
 }
 
-// TopicScale weighs the words of the whole text against those of the window: their mean
-// weight counts this many times.
-const TopicScale = 8
+// everyToken is how many word features each token has.
+const everyToken = 6
 
-// add closes the token whose n features are in m.feats.
-func (m *Machine) add(n int) {
+// add closes the token with n features of words and k of phrases.
+func (m *Machine) add(n, k int) {
 	if m.collect != nil {
-		m.collect(m.feats[:n])
+		all := append(m.both[:0], m.wordFeats[:n]...)
+		m.both = append(all, m.phraseFeats[:k]...)
+		m.collect(m.both)
 		return
 	}
-	w := m.weights
-	a, b := int32(0), int32(0)
-	for _, x := range m.feats[:6] {
-		b += int32(int8(w[x&(Features-1)]))
+	w, f, levels := m.nibbles, &m.wordFeats, &m.levels
+	for _, x := range f[:everyToken] {
+		m.sum += levels[w[(x-wordAt)>>1]>>(x&1*4)&15]
 	}
-	for _, x := range m.feats[6:n] {
-		if v := int32(int8(w[x&(Features-1)])); x < wordAt {
-			a += v
-		} else {
-			b += v
+	for _, x := range f[everyToken:n] {
+		m.sum += levels[w[(x-wordAt)>>1]>>(x&1*4)&15]
+	}
+	if k > 0 {
+		a := int32(0)
+		for _, x := range m.phraseFeats[:k] {
+			a += int32(int8(m.phrases[x]))
 		}
+		m.sum += a * m.scale
 	}
-	m.topic += int64(int8(w[Topic(m.feats[0])&(Features-1)]))
-	m.sum += a*m.scales[0] + b*m.scales[1]
 	m.sums = append(m.sums, m.sum)
 	m.at = append(m.at, tokenAt{uint32(m.pos), uint32(m.view), m.present})
 	m.present = 0

@@ -25,14 +25,22 @@ const Stride = 4
 //go:embed weights.bin
 var embedded string
 
-// weightsSize is that of weights.bin: a byte for each feature, three scales of the
-// regions, two thresholds.
-const weightsSize = Features + 5*4
+// weights.bin: a byte for each feature of phrases; half a byte for each of words, the
+// even ones low, as an index of 16 levels; the levels and the scale of the phrases, in
+// Units; two thresholds.
+const (
+	// Levels is how many values the weight of a word feature can have.
+	Levels      = 16
+	levelsAt    = wordAt + hashed/2
+	weightsSize = levelsAt + (Levels+3)*4
+)
 
 // Machine is ready after New or NewCollector.
 type Machine struct {
-	weights   string
-	scales    [3]int32 // of concepts, words and topics, in Units
+	phrases   string
+	nibbles   string
+	levels    [Levels]int32
+	scale     int32 // of phrases, in Units
 	low, high float64
 	collect   func([]uint32)
 
@@ -53,11 +61,12 @@ type Machine struct {
 	pos, view      int
 	letters        []byte
 	spelled        int
-	feats          [PerToken]uint32
+	wordFeats      [maxWordFeats]uint32
+	phraseFeats    [maxPhraseFeats]uint32
+	both           []uint32
 
 	// What the tokens came to.
 	sum   int32
-	topic int64
 	best  Best
 	blank []byte
 	sums  []int32
@@ -79,15 +88,16 @@ func NewWith(weights string) (*Machine, error) {
 	if len(weights) != weightsSize || !phrases.Valid() {
 		return nil, errors.New("model: weights.bin or lexicon.bin has another form than this code reads: run go generate ./stages/defend/prompt")
 	}
-	m := &Machine{weights: weights[:Features]}
+	m := &Machine{phrases: weights[:wordAt], nibbles: weights[wordAt:levelsAt]}
 	word := func(i int) uint32 {
-		s := weights[Features+4*i:]
+		s := weights[levelsAt+4*i:]
 		return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
 	}
-	for i := range m.scales {
-		m.scales[i] = int32(word(i))
+	for i := range m.levels {
+		m.levels[i] = int32(word(i))
 	}
-	m.low, m.high = float64(math.Float32frombits(word(3))), float64(math.Float32frombits(word(4)))
+	m.scale = int32(word(Levels))
+	m.low, m.high = float64(math.Float32frombits(word(Levels+1))), float64(math.Float32frombits(word(Levels+2)))
 	return m, nil
 }
 
@@ -104,7 +114,7 @@ func (m *Machine) reset() {
 	m.sep, m.line, m.punct = sepPara, false, 0
 	m.s1, m.s2, m.shape1, m.shape2 = 0, 0, 0, 0
 	m.c1, m.c2 = 0, 0
-	m.sum, m.topic = 0, 0
+	m.sum = 0
 }
 
 // Kinds of views, for tags.
@@ -233,8 +243,7 @@ func (m *Machine) finish(start int) {
 			}
 		}
 	}
-	topic := float64(m.topic) * float64(m.scales[2]) * TopicScale / float64(n)
-	logit := (float64(best) + topic) * Unit
+	logit := float64(best) * Unit
 	if logit <= m.best.Logit {
 		return
 	}
@@ -248,7 +257,7 @@ func (m *Machine) finish(start int) {
 
 func (m *Machine) bias(w, n int) int32 {
 	a, b := biases(w, n)
-	return (int32(int8(m.weights[a])) + int32(int8(m.weights[b]))) * m.scales[0]
+	return (int32(int8(m.phrases[a])) + int32(int8(m.phrases[b]))) * m.scale
 }
 
 // Span returns where in the source window b is, in bytes; ok is false for text that was

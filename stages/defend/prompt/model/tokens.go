@@ -138,14 +138,36 @@ func (m *Machine) words(text []byte) {
 	}
 }
 
+// letters reads the ASCII letters that most words consist of.
+func letters(text []byte, start, limit int) (i, upper int, h, stem uint32, concept phrases.Concept) {
+	i, h = start, phrases.Start
+	for i < limit {
+		c := text[i]
+		if class[c] != clsLetter {
+			break
+		}
+		upper += int(c>>5&1 ^ 1)
+		h = phrases.Step(h, c|0x20)
+		i++
+		n := i - start
+		if n == stemBytes || n == stemHigh {
+			stem = h
+		}
+		if n >= phrases.MinPrefix && phrases.MaybePrefix(h) {
+			if p := phrases.FindPrefix(h); p != 0 {
+				concept = p
+			}
+		}
+	}
+	return
+}
+
 // word reads the word at text[i] and returns where it ends.
 func (m *Machine) word(text []byte, i int) int {
 	start := i
-	h := phrases.Start
-	stem := uint32(0)
-	var concept phrases.Concept
-	upper, digits, high := 0, 0, false
+	digits, high := 0, false
 	limit := min(len(text), start+maxWordBytes)
+	i, upper, h, stem, concept := letters(text, start, limit)
 	for i < limit {
 		c := text[i]
 		switch class[c] {
@@ -200,14 +222,20 @@ done:
 	if e := phrases.Find(h); e != 0 {
 		concept = e
 	}
-	t := token{hash: h, stem: stem, concept: concept, shape: shapeOf(n, upper, digits, high)}
-	if concept == 0 && !high {
+	return m.whole(text, start, i, token{hash: h, stem: stem, concept: concept, shape: shapeOf(n, upper, digits, high)}, digits)
+}
+
+// whole emits the word text[start:i], unless it hides others: leet, or words without
+// blanks. It returns where what was read ends.
+func (m *Machine) whole(text []byte, start, i int, t token, digits int) int {
+	n := i - start
+	if t.concept == 0 && t.shape != shapeHigh {
 		if (digits > 0 || i < len(text) && leetOf[text[i]] != 0) && (start == 0 || leetOf[text[start-1]] == 0) {
 			if k := m.leet(text, start); k > 0 {
 				return start + k
 			}
 		}
-		if digits == 0 && n >= 5 && !phrases.Known(h) {
+		if digits == 0 && n >= 5 && !phrases.Known(t.hash) {
 			m.odd(text[start:i], start)
 			if first := start == 0 || class[text[start-1]] != clsLetter; n >= longWord && first {
 				if end := joinedEnd(text, i); m.joined(text, start, end) {

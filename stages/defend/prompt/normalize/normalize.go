@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 )
 
@@ -77,7 +78,26 @@ func (b *Buffer) Run(src []byte) []byte {
 	return out
 }
 
+// skipPlain returns the first byte from i on that is not plain. Eight bytes are looked at
+// together while they have no high bit, no & \ % and, of control characters, none.
 func skipPlain(src []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for i+8 <= len(src) {
+		w := binary.LittleEndian.Uint64(src[i:])
+		amp, back, pct := w^'&'*ones, w^'\\'*ones, w^'%'*ones
+		odd := w | (w-' '*ones)&^w | (amp-ones)&^amp | (back-ones)&^back | (pct-ones)&^pct | (w + ones)
+		if odd&highs != 0 { // or a line break: byte by byte tells
+			n := i + 8
+			for i < n && classes[src[i]] == plainByte {
+				i++
+			}
+			if i < n {
+				return i
+			}
+			continue
+		}
+		i += 8
+	}
 	for i < len(src) && classes[src[i]] == plainByte {
 		i++
 	}

@@ -65,3 +65,28 @@ func FuzzRun(f *testing.F) {
 		}
 	})
 }
+
+// FuzzNormalize: any bytes give text of bounded length, the same every time, and offsets
+// that lie in the source and never fall.
+func FuzzNormalize(f *testing.F) {
+	for _, s := range []string{"plain text", "&#105;&#x67;&lt;b&gt;", "ignore%20all%C3%A9", "\\u0069\\x67", "і\u200bg\u00ad\U000E0041", "\xff\xe2\x80", "ａｂｃ"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		var b, again Buffer
+		out := string(b.Run(src))
+		if len(out) > 4*len(src)+16 {
+			t.Errorf("%d bytes became %d", len(src), len(out))
+		}
+		if got := string(again.Run(src)); got != out {
+			t.Errorf("%q, then %q", out, got)
+		}
+		for at, last := 0, 0; at <= len(out); at++ {
+			s := b.Source(at)
+			if s < last || s > len(src) {
+				t.Fatalf("offset %d is at %d of %d, after %d", at, s, len(src), last)
+			}
+			last = s
+		}
+	})
+}

@@ -79,10 +79,10 @@ func Hash(s string) uint32 {
 // whether it is a beginning), then the bits of beginnings and of whole words in them, then
 // the bits of common words.
 const (
-	slots      = 1 << 13
+	slots      = 1 << 14
 	prefixFlag = 0x40
-	prefixBits = 1 << 15
-	wordBits   = 1 << 18
+	prefixBits = 1 << 16
+	wordBits   = 1 << 17
 	prefixAt   = slots * 4
 	exactAt    = prefixAt + prefixBits/8
 	wordAt     = exactAt + prefixBits/8
@@ -97,7 +97,7 @@ var table string
 // Valid reports whether the embedded lexicon has the form that this code reads.
 func Valid() bool { return len(table) == size }
 
-func slotOf(h uint32) uint32 { return (h * 0x9E3779B1) >> 19 }
+func slotOf(h uint32) uint32 { return (h * 0x9E3779B1) >> 18 }
 
 func find(h uint32, flag byte) Concept {
 	for s := slotOf(h ^ uint32(flag)); ; s = (s + 1) % slots {

@@ -17,6 +17,11 @@ func crossValidate(o options, docs []*doc) error {
 	if _, _, _, err := validate(o, docs); err != nil {
 		return err
 	}
+	return reportAll(o, docs)
+}
+
+// reportAll writes the figures of a cross-validation to where o asks for.
+func reportAll(o options, docs []*doc) error {
 	var table bytes.Buffer
 	report(&table, docs)
 	reportMasks(&table, docs)
@@ -56,6 +61,7 @@ func validate(o options, docs []*doc) (low, high float64, synth []*doc, err erro
 			}
 			train := trainingSet(all, held)
 			l := fit(train, o.epochs)
+			l.w = rounded(l.w)
 			for _, d := range docs {
 				if held[d.fold] {
 					s, _, _, _ := l.best(d)
@@ -181,6 +187,7 @@ func report(out io.Writer, docs []*doc) {
 		names = append(names, k)
 	}
 	sort.Strings(names)
+	fmt.Fprintln(out, summary(docs))
 	fmt.Fprintf(out, "logits at 1 %% and 0.1 %% of everyday texts: %.3f and %.3f\n", t1, t01)
 	fmt.Fprintf(out, "%-60s %5s %7s %7s\n", "", "texts", "at 1 %", "at 0.1%")
 	for _, k := range names {
@@ -244,4 +251,33 @@ func reportMasks(out io.Writer, docs []*doc) {
 	for i, t := range transforms() {
 		fmt.Fprintf(out, "obf %-30s %5d %7.2f %7.2f\n", t.name, n, 100*float64(a[i])/float64(n), 100*float64(b[i])/float64(n))
 	}
+}
+
+// summary is the area under the curve, and recall where 1 % of all harmless texts, the
+// hard ones too, are flagged.
+func summary(docs []*doc) string {
+	var everyday, all, bad []float64
+	for _, d := range docs {
+		switch {
+		case d.bad && strings.HasPrefix(d.category, "x-"):
+		case d.bad:
+			bad = append(bad, d.score)
+		default:
+			all = append(all, d.score)
+			if !hard[d.category] {
+				everyday = append(everyday, d.score)
+			}
+		}
+	}
+	sort.Float64s(everyday)
+	t := threshold(all, .01)
+	below, found := 0, 0
+	for _, s := range bad {
+		below += sort.SearchFloat64s(everyday, s)
+		if s >= t {
+			found++
+		}
+	}
+	n := float64(len(bad))
+	return fmt.Sprintf("area under the curve (everyday) %.4f; recall at 1 %% of all harmless texts %.2f", float64(below)/n/float64(len(everyday)), 100*float64(found)/n)
 }

@@ -18,6 +18,7 @@ type doc struct {
 	id, source, category, text string
 	bad                        bool
 	fold                       string // held out together
+	file                       string // of a grammar
 	// Features of token i are feats[ends[i-1]:ends[i]].
 	feats  []uint32
 	ends   []int32

@@ -162,7 +162,7 @@ func grammarFile(name, raw string, bad bool) []*doc {
 					text = tidy.Replace(text)
 				}
 				docs = append(docs, &doc{id: fmt.Sprint(name, i), source: "grammar-" + name + "-" + category, category: category,
-					text: g.style(strings.Trim(text, " ")), bad: bad, fold: "grammar"})
+					text: g.style(strings.Trim(text, " ")), bad: bad, fold: "grammar", file: name})
 			}
 		}
 	}

@@ -20,12 +20,14 @@ type learner struct {
 const (
 	rate  float32 = 0.02
 	decay float32 = 0.01
-	// Of a million: how often a feature, all words, or the topic is left out of a step.
-	dropout   = 200_000
-	wordsOut  = 400_000
-	topicOut  = 300_000
-	million   = 1_000_000
-	badShare  = 0.4  // of the total weight goes to attacks
+	// Of a million: how often a feature, or all words, are left out of a step.
+	dropout  = 200_000
+	wordsOut = 550_000
+	million  = 1_000_000
+	// More windows of a harmless text that are learnt in a step: the worst of some half.
+	moreWindows = 2
+
+	badShare  = 0.5  // of the total weight goes to attacks
 	sizePower = -0.3 // a source's texts weigh its size to this power
 )
 
@@ -99,7 +101,6 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 		at = end
 		l.sums = append(l.sums, sum)
 	}
-	topic := l.topic(t)
 	score = float32(math.Inf(-1))
 	for _, size := range model.Windows {
 		for i := 0; ; i += model.Stride {
@@ -109,7 +110,7 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 			}
 			end := min(i+size, n)
 			a, b := model.Biases(end-i, n)
-			if s := l.sums[end-1] - before + l.w[a] + l.w[b] + topic; s > score {
+			if s := l.sums[end-1] - before + l.w[a] + l.w[b]; s > score {
 				score, from, to = s, i, end
 			}
 			if end == n {
@@ -118,16 +119,6 @@ func (l *learner) window(t tokens) (score float32, from, to int) {
 		}
 	}
 	return score, from, to
-}
-
-// topic is what the words of all of t say, wherever the window is.
-func (l *learner) topic(t tokens) float32 {
-	sum, at := float32(0), t.start
-	for _, end := range t.ends {
-		sum += l.w[model.Topic(t.feats[at])]
-		at = end
-	}
-	return float32(sum * model.TopicScale / float32(len(t.ends)))
 }
 
 // anywhere is the size of the windows that are learnt as harmless wherever they are.
@@ -141,14 +132,24 @@ func (l *learner) step(d *doc) {
 		return
 	}
 	l.learn(d, t, from, to)
-	if !d.bad && n > 2*anywhere { // and a window anywhere
-		from := int(l.next() % uint64(n-anywhere))
-		l.learn(d, t, from, from+anywhere)
+	if d.bad || n <= 2*anywhere {
+		return
+	}
+	from = int(l.next() % uint64(n-anywhere)) // and a window anywhere
+	l.learn(d, t, from, from+anywhere)
+	for range moreWindows {
+		half := int(l.next() % uint64(n/2))
+		part := tokens{feats: t.feats, ends: t.ends[half : half+n/2], start: t.start}
+		if half > 0 {
+			part.start = t.ends[half-1]
+		}
+		_, from, to := l.window(part)
+		l.learn(d, t, from+half, to+half)
 	}
 }
 
-// learn takes one step towards d's label for the window of t, without some features:
-// any of them, all the words so that phrases learn to do without, or the topic.
+// learn takes one step towards d's label for the window of t, without some features: any
+// of them, or all the words so that phrases learn to do without.
 func (l *learner) learn(d *doc, t tokens, from, to int) {
 	start := t.start
 	if from > 0 {
@@ -156,7 +157,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	}
 	feats := t.feats[start:t.ends[to-1]]
 	seed := l.next()
-	conceptOnly := l.next()%million < wordsOut
+	phrasesOnly := l.next()%million < wordsOut
 	keep := func(i int) bool {
 		x := (seed + uint64(i)*0x9E3779B97F4A7C15)
 		x ^= x >> 29
@@ -164,7 +165,7 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 		if x>>11%million < dropout {
 			return false
 		}
-		return !conceptOnly || feats[i] < model.WordAt
+		return !phrasesOnly || feats[i] < model.WordAt
 	}
 	a, b := model.Biases(to-from, len(t.ends))
 	z := float64(l.w[a] + l.w[b])
@@ -172,10 +173,6 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 		if keep(i) {
 			z += float64(l.w[f])
 		}
-	}
-	topical := l.next()%million >= topicOut
-	if topical {
-		z += float64(l.topic(t))
 	}
 	p := 1 / (1 + math.Exp(-z))
 	if d.bad {
@@ -187,13 +184,6 @@ func (l *learner) learn(d *doc, t tokens, from, to int) {
 	}
 	l.update(a, g)
 	l.update(b, g)
-	if topical {
-		at, share := t.start, g*model.TopicScale/float32(len(t.ends))
-		for _, end := range t.ends {
-			l.update(model.Topic(t.feats[at]), share)
-			at = end
-		}
-	}
 	for i, f := range feats {
 		if keep(i) {
 			l.update(f, g)
@@ -208,50 +198,92 @@ func (l *learner) update(f uint32, g float32) {
 	l.w[f] = w - float32(rate*g)/(float32(math.Sqrt(float64(l.g2[f])))+0.1)
 }
 
-// fit trains on docs, in an order of its own.
+// runs is how many models are trained, in other orders; the mean of their weights is less
+// a matter of chance than one of them.
+const runs = 3
+
+// fit trains on docs, in orders of its own.
 func fit(docs []*doc, epochs int) *learner {
-	l := newLearner()
-	order := append([]*doc(nil), docs...)
-	mean := make([]float32, len(l.w))
+	mean := make([]float32, model.Features)
 	from := epochs / 2
-	for e := range epochs {
-		l.shuffle(order)
-		for _, d := range order {
-			l.step(d)
-		}
-		if e >= from {
-			for i, w := range l.w {
-				mean[i] += float32(w / float32(epochs-from))
+	share := 1 / float32(runs*(epochs-from))
+	for run := range runs {
+		l := newLearner()
+		l.rng += uint64(run) * 0xD1B54A32D192ED03
+		order := append([]*doc(nil), docs...)
+		for e := range epochs {
+			l.shuffle(order)
+			for _, d := range order {
+				l.step(d)
+			}
+			if e >= from {
+				for i, w := range l.w {
+					mean[i] += float32(w * share)
+				}
 			}
 		}
 	}
-	l.w = mean
-	return l
+	return &learner{w: mean}
 }
 
-// balance weighs texts so that a large source does not drown the others.
+// A group of texts gets a share of the total weight, whatever its size: the labelled texts,
+// those of the grammars, and the composed ones.
+type group struct {
+	bad  bool
+	kind int
+}
+
+const (
+	labelled = iota
+	written
+	mixed
+)
+
+var shares = map[group]float64{
+	{true, labelled}: 0.2, {true, written}: 0.5, {true, mixed}: 0.3,
+	{false, labelled}: 0.65, {false, written}: 0.25, {false, mixed}: 0.1,
+}
+
+func groupOf(d *doc) group {
+	switch d.fold {
+	case "grammar":
+		return group{d.bad, written}
+	case "composed":
+		if d.source == "composed-here" {
+			return group{d.bad, mixed}
+		}
+	}
+	return group{d.bad, labelled}
+}
+
+// balance weighs texts so that a large source or file does not drown the others.
 func balance(docs []*doc) {
 	size := map[string]float64{}
 	for _, d := range docs {
 		size[key(d)]++
 	}
-	total := map[bool]float64{}
+	total := map[group]float64{}
 	for _, d := range docs {
 		d.weight = float32(math.Pow(size[key(d)], sizePower))
-		total[d.bad] += float64(d.weight)
+		total[groupOf(d)] += float64(d.weight)
 	}
 	for _, d := range docs {
+		g := groupOf(d)
 		share := 1 - badShare
 		if d.bad {
 			share = badShare
 		}
-		d.weight *= float32(share * float64(len(docs)) / total[d.bad])
+		d.weight *= float32(share * shares[g] * float64(len(docs)) / total[g])
 	}
 }
 
 func key(d *doc) string {
-	if d.bad {
-		return "+" + d.source
+	k := d.source
+	if d.file != "" {
+		k = d.file
 	}
-	return "-" + d.source
+	if d.bad {
+		return "+" + k
+	}
+	return "-" + k
 }

@@ -25,7 +25,7 @@ func makeTables(o options) error {
 		fmt.Println("fold.bin changed: run -tables again, now with the new one built in")
 		return nil
 	}
-	text, err := os.ReadFile(filepath.Join(o.dir, "phrases", "lexicon.txt"))
+	text, err := lexicon(o.dir)
 	if err != nil {
 		return err
 	}
@@ -33,11 +33,29 @@ func makeTables(o options) error {
 	if err != nil {
 		return err
 	}
-	packed, err := phrases.Pack(string(text), common(docs, string(text)), normalize.Word)
+	packed, err := phrases.Pack(text, common(docs, text), normalize.Word)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(o.dir, "phrases", "lexicon.bin"), packed, 0o644)
+}
+
+// lexicon is lexicon.txt and what other files add to it: the first line with a word wins.
+func lexicon(dir string) (string, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "phrases", "lexicon-*.txt"))
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	for _, path := range append([]string{filepath.Join(dir, "phrases", "lexicon.txt")}, paths...) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		out.Write(text)
+		out.WriteByte('\n')
+	}
+	return out.String(), nil
 }
 
 // common are the words that occur in most documents, the English words of the lexicon,
