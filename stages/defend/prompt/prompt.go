@@ -13,6 +13,7 @@ package prompt
 
 import (
 	"math"
+	"math/bits"
 
 	"sluice/stages/defend/prompt/model"
 	"sluice/stages/defend/prompt/phrases"
@@ -168,6 +169,9 @@ func (s *Scorer) Score(dst *Result, text []byte, origin Origin) {
 		z += toolStep * step
 	}
 	dst.Score = 100 / (1 + math.Exp(-z))
+	if dst.Tokens <= tooShort && bits.OnesCount64(best.Concepts) < tooShort {
+		dst.Score = min(dst.Score, shortScore)
+	}
 	if dst.Score < Review/2 {
 		return
 	}
@@ -181,6 +185,13 @@ func (s *Scorer) Score(dst *Result, text []byte, origin Origin) {
 		dst.Tags |= Foreign
 	}
 }
+
+// A word or two say nothing by themselves, whatever the model has seen them in: "system",
+// "yes please". Two that are both slots of an attack phrase may, as in 忽略指令.
+const (
+	tooShort   = 2
+	shortScore = Review - 10
+)
 
 // maxWordEnd bounds the look for the end of a span's last word.
 const maxWordEnd = 64
