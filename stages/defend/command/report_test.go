@@ -147,7 +147,7 @@ func TestReport(t *testing.T) {
 	sort.Float64s(unix)
 	p50, p99 := unix[len(unix)/2], unix[len(unix)*99/100]
 	mean, worst, worstName, lines := transformed(j, rows)
-	heap := tableBytes(t)
+	heap := min(tableBytes(t), tableBytes(t), tableBytes(t)) // other tests' garbage can only add
 	at, de, ev := byKind["attack-unix"], byKind["destructive"], byKind["everyday"]
 
 	var b strings.Builder
