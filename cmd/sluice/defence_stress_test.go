@@ -80,6 +80,7 @@ func TestDefenceUnderLoad(t *testing.T) {
 		senders.Go(func() {
 			var all sync.WaitGroup
 			defer all.Wait()
+			answered := make(chan struct{}, messages)
 			for n := range messages {
 				id := fmt.Sprintf("m%d-%d", i, n)
 				session := fmt.Sprintf("agent:main:s%d", (i+n)%5)
@@ -88,9 +89,10 @@ func TestDefenceUnderLoad(t *testing.T) {
 					mu.Lock()
 					answers[outcomeOf(err)]++
 					mu.Unlock()
+					answered <- struct{}{}
 				})
 				if n == messages-2 && i%4 == 3 {
-					time.Sleep(20 * time.Millisecond)
+					<-answered
 					c.Close() // with some of them under way
 				}
 			}
@@ -98,16 +100,16 @@ func TestDefenceUnderLoad(t *testing.T) {
 	}
 	senders.Go(func() { // somebody aborts
 		c := g.dial()
-		for n := range 10 {
+		for n := range 40 {
 			_, _ = c.try("chat.abort", obj{"sessionKey": fmt.Sprintf("agent:main:s%d", n%5)})
-			time.Sleep(30 * time.Millisecond)
 		}
 	})
 	for n := range 6 { // and somebody edits the file
 		w.conf["defend.review"] = []string{"approve", "allow", "refuse"}[n%3]
 		w.conf["defend.reviewThreshold"] = 35 + n
+		hash := g.conf.Current().Hash
 		w.writeConfig()
-		time.Sleep(60 * time.Millisecond)
+		eventually(t, "the new configuration is in force", func() bool { return g.conf.Current().Hash != hash })
 	}
 	senders.Wait()
 	eventually(t, "all is at rest", func() bool {
