@@ -308,15 +308,24 @@ func (g *Registry) Count() int {
 // running turn was given and has not read yet.
 func (g *Registry) Abort(sessionKey, runID, reason string) []string {
 	var ids []string
+	ended := "" // its lane lets go of a run a moment after its end is told
 	if holder, _ := g.deps.Lanes.Active(sessionKey); holder != "" {
 		if r := g.Get(holder); r != nil {
+			if status, _ := r.Snapshot(); !status.open() {
+				ended = holder
+			}
 			for _, o := range r.release(runID) {
 				o.Drop(errDropped)
 				ids = append(ids, o.id)
 			}
 		}
 	}
-	return append(ids, g.deps.Lanes.Abort(sessionKey, runID, reason)...)
+	for _, id := range g.deps.Lanes.Abort(sessionKey, runID, reason) {
+		if id != ended {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // AbortOthers is Abort for all turns of a session from within a request that has a place
