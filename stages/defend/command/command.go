@@ -270,7 +270,10 @@ func (j *Judge) installer(t *shell.Trace) bool {
 // talks to.
 func (j *Judge) trusted(c *shell.Call) bool {
 	found := false
-	for _, a := range c.Args {
+	for i, a := range c.Args {
+		if i > 0 && a.Known() && namesFile(c.Name, c.Args[i-1].S) {
+			continue // get-docker.sh is a file and no host
+		}
 		switch a.S {
 		case "-k", "--insecure", "--no-check-certificate", "-x", "--proxy", "--resolve", "--connect-to", "-K", "--config", "-i", "--input-file":
 			return false
@@ -291,6 +294,19 @@ func (j *Judge) trusted(c *shell.Call) bool {
 		}
 	}
 	return found
+}
+
+// namesFile reports whether the argument behind option is where a download is kept.
+func namesFile(program, option string) bool {
+	switch option {
+	case "--output", "--output-document":
+		return true
+	}
+	last := "o" // also of bundled ones: -fsSLo
+	if program == "wget" {
+		last = "O"
+	}
+	return len(option) > 1 && option[0] == '-' && option[1] != '-' && strings.HasSuffix(option, last)
 }
 
 func (j *Judge) listed(host string) bool {
