@@ -44,7 +44,7 @@ const maxTools = 64
 
 // tools applies what is said about tools and returns their names.
 func (p *Policy) tools(force *inForce, a *defend.Action, f *defend.Findings) []string {
-	if len(a.Tools) == 0 {
+	if len(a.Tools) == 0 && asksFor[a.Source] == "" {
 		return nil
 	}
 	model := ""
@@ -54,19 +54,17 @@ func (p *Policy) tools(force *inForce, a *defend.Action, f *defend.Findings) []s
 	if len(a.Tools) > maxTools {
 		f.Floor(pipeline.Review, "tool_policy", "it names more tools than can be looked at")
 	}
-	names := make([]string, 0, min(len(a.Tools), maxTools))
+	names := make([]string, 0, min(len(a.Tools), maxTools)+1)
+	if name := asksFor[a.Source]; name != "" {
+		names = append(names, name)
+		p.permit(force, name, model, f)
+	}
 	heaviest := weight{}
 	for _, raw := range a.Tools[:min(len(a.Tools), maxTools)] {
 		raw = raw[:min(len(raw), maxKey)]
 		name := toolName(string(raw))
 		names = append(names, name)
-		if why := force.tools.why(name, model); why != "" {
-			p.Stats.Denied.Add(1)
-			f.Floor(pipeline.Block, "tool_policy_deny", "the tool may not be called: "+why)
-		}
-		if l := force.toolActions[name]; l.action > pipeline.Allow {
-			f.Floor(l.action, "tool_policy", l.reason)
-		}
+		p.permit(force, name, model, f)
 		w, ok := force.toolRisk[fold(string(raw))]
 		if !ok {
 			w = force.toolRisk[name]
@@ -79,6 +77,21 @@ func (p *Policy) tools(force *inForce, a *defend.Action, f *defend.Findings) []s
 		f.Weight(heaviest.risk, "tool_risk_bonus", heaviest.reason)
 	}
 	return names
+}
+
+// asksFor are methods that are a tool's call whatever their params name: an agent whose
+// commands are denied must not get one approved.
+var asksFor = map[string]string{"exec.approval.request": "exec"}
+
+// permit applies what is said about one tool.
+func (p *Policy) permit(force *inForce, name, model string, f *defend.Findings) {
+	if why := force.tools.why(name, model); why != "" {
+		p.Stats.Denied.Add(1)
+		f.Floor(pipeline.Block, "tool_policy_deny", "the tool may not be called: "+why)
+	}
+	if l := force.toolActions[name]; l.action > pipeline.Allow {
+		f.Floor(l.action, "tool_policy", l.reason)
+	}
 }
 
 // taint applies the taint rule.

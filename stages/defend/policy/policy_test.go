@@ -77,6 +77,20 @@ func TestToolPolicy(t *testing.T) {
 	}
 }
 
+// TestApprovalIsACall: who may not run commands may not have one approved.
+func TestApprovalIsACall(t *testing.T) {
+	cfg := bare()
+	cfg.Tools.Deny = []string{"exec"}
+	a := call("s", "", "ls")
+	a.Source = "exec.approval.request"
+	if got := judge(t, mustNew(t, cfg, Deps{}), a); got != "block 0 tool_policy_deny" {
+		t.Error(got)
+	}
+	if got := judge(t, mustNew(t, bare(), Deps{}), a); got != "allow 0" {
+		t.Error(got)
+	}
+}
+
 func TestGlob(t *testing.T) {
 	for _, c := range []struct {
 		pattern, text string
