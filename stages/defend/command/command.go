@@ -166,6 +166,9 @@ func (j *Judge) assess(dst *Result, line string) {
 		return
 	}
 	j.conclude(dst, m.Run(line))
+	if dst.Decision == Allow {
+		dst.Score = max(dst.Score, hinted(line))
+	}
 	dst.clamp(len(line))
 }
 
