@@ -95,7 +95,7 @@ func (m *Machine) scan(text []byte) {
 	m.reset()
 	start := len(m.sums)
 	if m.collect != nil {
-		m.collect(nil)
+		m.collect(nil, false)
 	}
 	m.words(text)
 	m.finish(start)
