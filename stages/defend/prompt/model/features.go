@@ -64,6 +64,13 @@ const maxGap = 14
 // emit computes the features of t and adds their weights to the running sum.
 func (m *Machine) emit(t token) {
 	f := &m.wordFeats
+	m.first = m.sep >= sepEnd
+	if m.first {
+		m.starts = append(m.starts, int32(len(m.sums)-m.zero))
+		if m.sep == sepLine {
+			m.sep = sepPara // a line of its own is no less a start than a text of its own
+		}
+	}
 	f[0] = bucket(t.hash + saltWord)
 	f[1] = bucket(mix(m.s1, t.stem) + saltPair)
 	f[2] = bucket(mix(mix(m.s2, m.s1), t.stem) + saltTriple)
@@ -113,7 +120,7 @@ func (m *Machine) add(n, k int) {
 	if m.collect != nil {
 		all := append(m.both[:0], m.wordFeats[:n]...)
 		m.both = append(all, m.phraseFeats[:k]...)
-		m.collect(m.both)
+		m.collect(m.both, m.first)
 		return
 	}
 	w, f, levels := m.nibbles, &m.wordFeats, &m.levels

@@ -16,12 +16,6 @@ import (
 	"sluice/stages/defend/prompt/phrases"
 )
 
-// Windows are the sizes of windows in tokens; they start at every Stride-th token.
-var Windows = [...]int{12, 32}
-
-// Stride is the distance of windows in tokens.
-const Stride = 4
-
 //go:embed weights.bin
 var embedded string
 
@@ -42,7 +36,7 @@ type Machine struct {
 	levels    [Levels]int32
 	scale     int32 // of phrases, in Units
 	low, high float64
-	collect   func([]uint32)
+	collect   func([]uint32, bool)
 
 	norm   [2]normalize.Buffer
 	finder [2]decode.Finder
@@ -66,11 +60,14 @@ type Machine struct {
 	both           []uint32
 
 	// What the tokens came to.
-	sum   int32
-	best  Best
-	blank []byte
-	sums  []int32
-	at    []tokenAt
+	sum    int32
+	best   Best
+	blank  []byte
+	sums   []int32
+	starts []int32 // tokens of this view with which sentences begin
+	zero   int     // the first token of this view
+	first  bool    // whether the token at hand begins one
+	at     []tokenAt
 }
 
 // tokenAt is where a token was read: its offset in the normalised text or, for a view,
@@ -106,15 +103,16 @@ func NewWith(weights string) (*Machine, error) {
 func (m *Machine) Thresholds() (low, high float64) { return m.low, m.high }
 
 // NewCollector returns a Machine that computes no scores but gives the features of each
-// token to collect, and nil before each text or view. It is for training; the slice is
-// reused.
-func NewCollector(collect func([]uint32)) *Machine { return &Machine{collect: collect} }
+// token to collect, and whether it begins a sentence; nil before each text or view. It is
+// for training; the slice is reused.
+func NewCollector(collect func([]uint32, bool)) *Machine { return &Machine{collect: collect} }
 
 func (m *Machine) reset() {
 	m.sep, m.line, m.punct = sepPara, false, 0
 	m.s1, m.s2, m.shape1, m.shape2 = 0, 0, 0, 0
 	m.c1, m.c2 = 0, 0
 	m.sum = 0
+	m.starts, m.zero = m.starts[:0], len(m.sums)
 }
 
 // Kinds of views, for tags.
@@ -181,25 +179,6 @@ func (m *Machine) decoded(d, kind int, budget *int) {
 	}
 }
 
-// longestWindow is the unit in which the length of texts is counted.
-const longestWindow = 32
-
-// Biases of a text of n tokens whose best window has w.
-func biases(w, n int) (uint32, uint32) {
-	short := 0
-	for k := w; k > 1 && short < 7; k >>= 1 {
-		short++
-	}
-	long := 0
-	for k := n / longestWindow; k > 0 && long < 8; k >>= 1 {
-		long++
-	}
-	return uint32(biasAt + short), uint32(biasAt + 16 + long)
-}
-
-// Biases are the features of a window of w tokens in a text of n.
-func Biases(w, n int) (uint32, uint32) { return biases(w, n) }
-
 // Best is the most suspicious window: its score in logits, and its tokens.
 type Best struct {
 	Logit    float64
@@ -222,26 +201,15 @@ func (m *Machine) finish(start int) {
 	if n == 0 {
 		return
 	}
-	sums := m.sums[start:]
-	best, from, to := int32(math.MinInt32), 0, 0
-	for _, size := range Windows {
-		full := m.bias(size, n)
-		for i := 0; ; i += Stride {
-			end, bias := i+size, full
-			if end > n {
-				end, bias = n, m.bias(n-i, n)
-			}
-			s := sums[end-1] + bias
-			if i > 0 {
-				s -= sums[i-1]
-			}
-			if s > best {
-				best, from, to = s, i, end
-			}
-			if end == n {
-				break
-			}
-		}
+	var bias Bias[int32]
+	for k := range bias.Short {
+		bias.Short[k] = int32(int8(m.phrases[biasAt+k])) * m.scale
+	}
+	_, long := biases(1, n)
+	bias.Long = int32(int8(m.phrases[long])) * m.scale
+	best, from, to := BestFixed(m.sums[start:], &bias)
+	if s, a, b := BestSentence(m.sums[start:], m.starts, &bias); s > best {
+		best, from, to = s, a, b
 	}
 	logit := float64(best) * Unit
 	if logit <= m.best.Logit {
@@ -253,11 +221,6 @@ func (m *Machine) finish(start int) {
 		r.Views |= 1 << (t.view & 7)
 	}
 	m.best = r
-}
-
-func (m *Machine) bias(w, n int) int32 {
-	a, b := biases(w, n)
-	return (int32(int8(m.phrases[a])) + int32(int8(m.phrases[b]))) * m.scale
 }
 
 // Span returns where in the source window b is, in bytes; ok is false for text that was
@@ -296,5 +259,5 @@ func (m *Machine) Tokens() int { return len(m.sums) }
 
 // Size is the memory that m keeps for its next text, in bytes.
 func (m *Machine) Size() int {
-	return cap(m.sums)*4 + cap(m.at)*16 + m.norm[0].Cap() + m.norm[1].Cap() + cap(m.blank)
+	return (cap(m.sums)+cap(m.starts))*4 + cap(m.at)*16 + m.norm[0].Cap() + m.norm[1].Cap() + cap(m.blank)
 }

@@ -95,7 +95,7 @@ func (m *Machine) scan(text []byte) {
 	m.reset()
 	start := len(m.sums)
 	if m.collect != nil {
-		m.collect(nil)
+		m.collect(nil, false)
 	}
 	m.words(text)
 	m.finish(start)
@@ -103,6 +103,9 @@ func (m *Machine) scan(text []byte) {
 
 func (m *Machine) words(text []byte) {
 	i := 0
+	for i < len(text) && (class[text[i]] == clsSpace || class[text[i]] == clsNewline) {
+		i++ // empty lines before a text say nothing
+	}
 	for i < len(text) {
 		c := text[i]
 		switch class[c] {

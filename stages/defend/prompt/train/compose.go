@@ -1,14 +1,17 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // harmlessEvery composed text has a harmless one in its middle.
 const harmlessEvery = 4
 
-// composed makes texts of attacks in the middle of harmless ones, from train alone. The
-// features of both are joined; those at the seams are as if a segment began there.
+// composed makes texts of attacks somewhere in harmless ones, from train alone, inside
+// what documents carry remarks in: a comment, a list, a field, a quote.
 //
-// Some are harmless text in harmless text, so that a seam is no sign of an attack.
+// Some are harmless text in harmless text, so that a carrier is no sign of an attack.
 func composed(train []*doc, n int) []*doc {
 	g := &grammar{rng: 0xC0FFEE}
 	var bad, good, short []*doc
@@ -30,30 +33,48 @@ func composed(train []*doc, n int) []*doc {
 		if i%harmlessEvery == 0 {
 			b = short[g.pick(len(short))]
 		}
-		// A quarter of them short: one or two sentences around the attack.
-		whole := len(c.ends)
-		if i%2 == 0 {
-			whole = min(whole, 20+g.pick(60))
+		text := c.text
+		limit := 600 + g.pick(600)
+		if i%2 == 1 {
+			limit = maxAround
 		}
-		start := g.pick(len(c.ends) - whole + 1)
-		at := start + g.pick(whole+1)
-		d := &doc{id: fmt.Sprint("composed", i), source: "composed-here", category: "indirect-long", bad: b.bad, fold: "composed"}
-		d.add(c, start, at)
-		d.add(b, 0, len(b.ends))
-		d.add(c, at, start+whole)
-		out = append(out, d)
+		if len(text) > limit {
+			start := cut(text, g.pick(len(text)-limit+1))
+			text = text[start:cut(text, start+limit)]
+		}
+		at := cut(text, g.pick(len(text)+1))
+		k := carriers[g.pick(len(carriers))]
+		out = append(out, &doc{id: fmt.Sprint("composed", i), source: "composed-here", category: "indirect-long", bad: b.bad, fold: "composed",
+			text: text[:at] + strings.Replace(k, "X", b.text, 1) + text[at:]})
 	}
+	extract(out)
 	return out
 }
 
-// add appends tokens [from, to) of c to d.
-func (d *doc) add(c *doc, from, to int) {
-	for i := from; i < to; i++ {
-		start := int32(0)
-		if i > 0 {
-			start = c.ends[i-1]
-		}
-		d.feats = append(d.feats, c.feats[start:c.ends[i]]...)
-		d.ends = append(d.ends, int32(len(d.feats)))
+// maxAround bounds the harmless text around, in bytes: what is learnt is one window.
+const maxAround = 3000
+
+// cut is where the line, sentence or word ends that text[i] is in.
+func cut(text string, i int) int {
+	if i >= len(text) {
+		return len(text)
 	}
+	part := text[i:min(len(text), i+300)]
+	for _, end := range [...]string{"\n", ". ", " "} {
+		if k := strings.Index(part, end); k >= 0 {
+			return i + k + len(end)
+		}
+	}
+	for i < len(text) && text[i]&0xC0 == 0x80 {
+		i++
+	}
+	return i
+}
+
+// carriers are what foreign text is put into; X is the text.
+var carriers = [...]string{
+	"X", " X ", "\nX\n", "\nX\n", "\n\nX\n\n", "\n\nX\n\n", "\n<!-- X -->\n", "\n<!-- X -->\n", "\n# X\n", "\n// X\n", "\n/* X */\n", "\n- X\n", "\n* X\n",
+	"\n> X\n", "\n\"X\"\n", "\n\"note\": \"X\",\n", "\n\"comment\": \"X\"\n", "\n{\"description\": \"X\"}\n", "\n[X]\n", " (X) ", "\nNote: X\n", "\nTODO: X\n",
+	"\n| X |\n", "\n<p>X</p>\n", "\n<span style=\"display:none\">X</span>\n", "\n### X\n", "\n\"\"\"X\"\"\"\n", "\n```\nX\n```\n", "\n[//]: # (X)\n",
+	"\n2024-05-11 10:22:07 INFO X\n", "\n<description>X</description>\n", "\nUser comment: X\n", "\n-- X\n", "\n[system] X\n", "\n1. X\n", "\n**X**\n",
 }

@@ -22,7 +22,8 @@ type doc struct {
 	// Features of token i are feats[ends[i-1]:ends[i]].
 	feats  []uint32
 	ends   []int32
-	segs   []int // token at which each text or view begins
+	segs   []int     // token at which each text or view begins
+	starts [][]int32 // tokens, counted from there, with which sentences begin
 	weight float32
 	// parts are the sources a composed text was made of.
 	parts  map[string]bool
@@ -135,10 +136,14 @@ func sorted(m map[string]int) []string {
 // extract computes the features of all documents.
 func extract(docs []*doc) {
 	var d *doc
-	m := model.NewCollector(func(f []uint32) {
+	m := model.NewCollector(func(f []uint32, sentence bool) {
 		if f == nil {
 			d.segs = append(d.segs, len(d.ends))
+			d.starts = append(d.starts, nil)
 			return
+		}
+		if last := len(d.segs) - 1; sentence {
+			d.starts[last] = append(d.starts[last], int32(len(d.ends)-d.segs[last]))
 		}
 		d.feats = append(d.feats, f...)
 		d.ends = append(d.ends, int32(len(d.feats)))
