@@ -8,8 +8,8 @@
 // the Defender keeps a pool of them.
 package prompt
 
-//go:generate go run ./train -dir . -tables
-//go:generate go run ./train -dir . -card ../../../docs/models/prompt.md
+//go:generate go run ./train -dir . -data ../../../../shared/defender/train_prompts.jsonl -tables
+//go:generate go run ./train -dir . -data ../../../../shared/defender/train_prompts.jsonl -card ../../../docs/models/prompt.md
 
 import (
 	"math"

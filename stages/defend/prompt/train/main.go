@@ -23,7 +23,7 @@ func main() {
 
 func run() error {
 	var o options
-	flag.StringVar(&o.data, "data", "/work/shared/defender/train_prompts.jsonl", "labelled texts")
+	flag.StringVar(&o.data, "data", "../shared/defender/train_prompts.jsonl", "labelled texts")
 	flag.StringVar(&o.dir, "dir", "stages/defend/prompt", "the package's folder")
 	flag.BoolVar(&o.tables, "tables", false, "make fold.bin and lexicon.bin only")
 	flag.BoolVar(&o.cv, "cv", false, "cross-validate by source instead of writing weights")

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	full   = flag.Bool("full", false, "retrain on all data and compare with the weights in the repository")
-	data   = flag.String("data", "/work/shared/defender/train_prompts.jsonl", "labelled texts, for -full")
+	data   = flag.String("data", "../../../../../shared/defender/train_prompts.jsonl", "labelled texts, for -full")
 	update = flag.Bool("update", false, "write testdata/small.sha256")
 )
 
